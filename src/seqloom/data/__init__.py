@@ -1,0 +1,1 @@
+"""Tables in, segments out: reading, checking, splitting and cutting."""

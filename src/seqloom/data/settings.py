@@ -1,0 +1,41 @@
+"""What a recipe says about its table: the `data:` section."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from seqloom.settings import Settings
+
+
+class SplitSettings(Settings):
+    """How the table is divided into train, valid and test.
+
+    With a time axis `valid` and `test` are the first date of each part (or its share of the time span)
+    and a window belongs to the part that all its target steps lie in. Without one they are shares of
+    the rows, drawn with `seed`, whole groups at a time where `group` names a column.
+    """
+
+    column: str | None = Field(None, description="column holding train, valid or test for each row")
+    valid: float | str = Field(0.15, description="first date of validation, or its share of the data")
+    test: float | str = Field(0.15, description="first date of the test part, or its share of the data")
+    until: str | None = Field(None, description="last date of the test part; later rows are not scored")
+    stride: int = Field(1, ge=1, description="steps between the origins of neighbouring scored windows")
+    group: str | None = Field(None, description="column whose equal values never straddle two parts")
+    seed: int = Field(0, description="seed of the draw where rows are split by share")
+
+
+class DataSettings(Settings):
+    """Which table, and what its rows mean."""
+
+    table: str | None = Field(None, description="file inside the data folder; omitted: the data path itself")
+    time: str | None = Field(None, description="column of dates: rows are steps of series; omitted: rows are examples")
+    id: str | None = Field(None, description="column naming the series, or the example")
+    stack: list[str] = Field(
+        [], description="wide table: columns or patterns (`NN5-*`) stacked into series with value column `y`"
+    )
+    frequency: str | None = Field(
+        None, description="1h, 1d, 1bd (business days), 1w, 1mo; omitted: found from the dates"
+    )
+    time_format: str | None = Field(None, description="strptime pattern of the dates; omitted: found")
+    decimal_comma: bool = Field(False, description="numbers are written 1.234,5")
+    split: SplitSettings = Field(default_factory=SplitSettings, description="train, valid and test")
