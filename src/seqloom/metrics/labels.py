@@ -1,0 +1,42 @@
+"""Metrics of one label per step: accuracy and macro F1 over the valid steps only."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from seqloom.errors import DataError
+from seqloom.metrics.classes import class_metrics, confusion, gather
+from seqloom.metrics.groups import Groups
+from seqloom.metrics.result import Result, overall
+
+
+def score_labels(
+    y: Sequence[str | None],
+    y_hat: Sequence[str],
+    *,
+    sequence: Sequence[Hashable],
+    labels: Sequence[str],
+) -> Result:
+    """Per-step accuracy and macro F1, with intervals over whole sequences.
+
+    Args:
+        y: true label of each of the N steps, sequences laid end to end; None where a step has no
+            valid label, which leaves it out.
+        y_hat: N predicted labels.
+        sequence: which sequence each step belongs to.
+        labels: the model's labels.
+
+    Raises:
+        DataError: lengths differ, or no step is valid.
+    """
+    if not len(y) == len(y_hat) == len(sequence):
+        raise DataError(
+            f"{len(y)} true labels, {len(y_hat)} predictions and {len(sequence)} sequence names; "
+            "expected one of each per step."
+        )
+    rows = gather(y, y_hat, labels)
+    if not len(rows.y):
+        raise DataError(f"nothing to score: 0 of {len(y)} steps have a label; expected at least 1.")
+    sequences = Groups.by([name for name, true in zip(sequence, y, strict=True) if true is not None])
+    scored = overall(class_metrics("valid step"), rows, sequences)
+    return Result(scored, len(sequences), confusion=confusion(rows))
