@@ -1,0 +1,27 @@
+"""Mean: the mean of the training targets, said of every example."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seqloom.errors import DataError
+from seqloom.rivals.rival import Floats
+
+
+class Mean:
+    """The constant that is best in squared error (RMSE, R²)."""
+
+    def available(self) -> str | None:
+        """Always available."""
+        return None
+
+    def predict(self, y: Floats, *, count: int) -> Floats:
+        """(count,) copies of the mean of the finite values of `y`.
+
+        Raises:
+            DataError: no value is finite.
+        """
+        finite = y[np.isfinite(y)]
+        if not finite.size:
+            raise DataError(f"the mean rival found no finite number among {len(y)} training targets.")
+        return np.full(count, np.mean(finite))
