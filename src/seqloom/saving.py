@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -249,7 +250,7 @@ def _decode(file: BinaryIO, size: int) -> tuple[dict[str, Tensor], JSON]:
     except (SafetensorError, KeyError, AssertionError) as problem:
         raise _Refused(f"not valid safetensors ({problem}): get the file again") from problem
     # Torch's own memory is aligned for vector instructions; what safetensors hands over need not be.
-    aligned = {name: value.clone() for name, value in tensors.items()}
+    aligned = {name: tensors[name].clone() for name in sorted(tensors)}
     return aligned, _parse_json(metadata["document"].encode())
 
 
@@ -275,7 +276,7 @@ def _check_metadata(header: JSON) -> dict[str, str]:
     if not isinstance(metadata, dict) or metadata.get("format") != "seqloom":
         raise _Refused("a safetensors file that seqloom did not write: save the model with seqloom")
     version = metadata.get("version")
-    number = int(version) if isinstance(version, str) and version.isdecimal() and len(version) < 10 else 0
+    number = int(version) if isinstance(version, str) and re.fullmatch("[0-9]{1,9}", version) else 0
     if number > VERSION:
         raise _Refused(
             f"written by a newer seqloom, format {number}; this one reads up to {VERSION}: upgrade seqloom"

@@ -7,6 +7,7 @@ dimension is the batch, or None. It is a value: each function returns a new stat
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -193,7 +194,7 @@ def _parse(data: bytes) -> dict[str, Tensor]:
         ) from problem
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     version = header.get("__metadata__", {}).get(_VERSION_KEY, "")
-    if not (version.isascii() and version.isdigit() and len(version) < 10 and int(version) >= 1):
+    if not re.fullmatch("[1-9][0-9]{0,8}", version):
         raise SavedFileError(
             f"saved state: safetensors without a {_VERSION_KEY!r} version (found {version!r}); "
             "expected the output of to_bytes: pass bytes that seqloom wrote"
