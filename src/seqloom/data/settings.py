@@ -37,5 +37,8 @@ class DataSettings(Settings):
         None, description="1h, 1d, 1bd (business days), 1w, 1mo; omitted: found from the dates"
     )
     time_format: str | None = Field(None, description="strptime pattern of the dates; omitted: found")
+    context_length: int | None = Field(
+        None, ge=1, description="past steps read before each forecast; omitted: the whole history"
+    )
     decimal_comma: bool = Field(False, description="numbers are written 1.234,5")
     split: SplitSettings = Field(default_factory=SplitSettings, description="train, valid and test")

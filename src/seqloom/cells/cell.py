@@ -1,0 +1,101 @@
+"""`Cell`: what every recurrence provides. A new cell is a new file in this folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Cell(nn.Module, ABC):
+    """The rule for one step: `output, state = cell.step(projected, state)`.
+
+    State is a named tuple of tensors whose first dimension is the batch. It is made by `initial_state`,
+    passed in and returned, and never kept on the module.
+
+    Attributes:
+        equations: the step as Python expressions in the letters of the code, in order. `x` is the step's
+            input, `W_i @ x` a product with a weight; a name ending in `_next` is the new state. They
+            are drawn by `seqloom explain cell`, and a test evaluates them against `step`.
+        output: the name in `equations` that the cell returns at each step.
+        source: the paper, with the equation where it numbers them.
+        fused: the function of `torch` that computes this very recurrence for whole sequences, if any.
+    """
+
+    equations: ClassVar[tuple[str, ...]]
+    output: ClassVar[str] = "h_next"
+    source: ClassVar[str]
+    fused: ClassVar[str | None] = None
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Features of each step's output."""
+        return self.hidden_size
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before the first step, a named tuple of (B, ...) tensors."""
+
+    def project(self, input: Tensor) -> Tensor:
+        """What does not depend on the past, for all steps at once: (B, T, I) to (B, T, G)."""
+        return input
+
+    @abstractmethod
+    def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step: (B, G) and the state to the output (B, H) and the new state."""
+
+    def symbols(self) -> dict[str, Tensor]:
+        """The weights under the names that `equations` use."""
+        return {}
+
+
+class GatedCell(Cell):
+    """A cell with torch's weights: G stacked gates, each `W_i x + b_i + W_h h + b_h`.
+
+    Shapes: `weight_ih` (G*H, I), `weight_hh` (G*H, H), `bias_ih` and `bias_hh` (G*H,), as in `torch.nn`.
+
+    Attributes:
+        gates: the letters of the gates in the order in which they are stacked.
+    """
+
+    gates: ClassVar[tuple[str, ...]]
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        rows = len(self.gates) * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1/sqrt(H), as in `torch.nn`."""
+        bound = self.hidden_size**-0.5 if self.hidden_size else 0.0
+        for weight in self.parameters():
+            nn.init.uniform_(weight, -bound, bound)
+
+    def project(self, input: Tensor) -> Tensor:
+        """`W_i x + b_i` of all gates, (B, T, I) to (B, T, G*H)."""
+        return nn.functional.linear(input, self.weight_ih, self.bias_ih)
+
+    def recur(self, h: Tensor) -> Tensor:
+        """`W_h h + b_h` of all gates, (B, H) to (B, G*H)."""
+        return nn.functional.linear(h, self.weight_hh, self.bias_hh)
+
+    def symbols(self) -> dict[str, Tensor]:
+        """`W_ii`, `W_hi`, `b_ii`, `b_hi` and so on: one slice for each gate."""
+        named = {"W_i": self.weight_ih, "W_h": self.weight_hh, "b_i": self.bias_ih, "b_h": self.bias_hh}
+        H = self.hidden_size
+        return {
+            f"{name}{gate}": weight[k * H : (k + 1) * H]
+            for name, weight in named.items()
+            for k, gate in enumerate(self.gates)
+        }

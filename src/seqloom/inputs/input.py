@@ -1,0 +1,138 @@
+"""`Input`: what every modality provides. A new modality is a new file in this folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from seqloom.data.segments import Column, Segments
+from seqloom.scaling import Scale
+from seqloom.settings import Settings
+from seqloom.standardise import Standard
+
+
+class Role(StrEnum):
+    """When a model may read an input."""
+
+    PAST = "past"  # a value for each step, seen up to the origin
+    KNOWN = "known"  # a value for each step, known ahead of time
+    STATIC = "static"  # one value for the whole sequence
+
+
+class InputSettings(Settings):
+    """What every input may say."""
+
+    kind: str = Field(description="name of a file in seqloom/inputs, or an import path package.module:Class")
+    columns: list[str] = Field([], description="columns it reads; omitted: the column named like the input")
+
+
+class Input(nn.Module, ABC):
+    """One declared input: columns of a table to features of a step, or of the whole sequence.
+
+    Life: `fit` on the training part (or `restore` what was fitted), `build` the weights, then `encode`
+    whole columns once and call the module on batches that were cut from them.
+
+    Attributes:
+        Settings: what a recipe may say of it.
+        reads_text: whether its columns hold text; otherwise numbers.
+        missing: the encoded value of a step that may not be seen or was not observed.
+        lags: steps ago at which its values are shown once more; of such an input `cut` gives, side by side,
+            (B, T, F * (1 + lags)).
+        features: size of the last dimension that `forward` gives, known after `build`.
+    """
+
+    Settings: ClassVar[type[InputSettings]]
+    reads_text: ClassVar[bool] = False
+    missing: ClassVar[float] = float("nan")
+    lags: Sequence[int] = ()
+    features: int
+
+    def __init__(self, name: str, settings: InputSettings) -> None:
+        super().__init__()
+        self.name = name
+        self.columns = settings.columns or [name]
+
+    @property
+    @abstractmethod
+    def role(self) -> Role:
+        """When it may be read."""
+
+    def read(self, segments: Segments) -> Column:
+        """Its columns: (N, F) or (N,) for an input along time, (S, F) or (S,) for a static one."""
+        table = segments.static if self.role is Role.STATIC else segments.steps
+        return side_by_side([table[column] for column in self.columns])
+
+    @abstractmethod
+    def fit(self, values: Column) -> None:
+        """Learn vocabulary or scale from the training part."""
+
+    @abstractmethod
+    def fitted(self) -> dict[str, Any]:
+        """What `fit` learned, as JSON."""
+
+    @abstractmethod
+    def restore(self, fitted: dict[str, Any]) -> None:
+        """Take back what `fitted` gave."""
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the weights; `features` is known from here on."""
+
+    @abstractmethod
+    def encode(self, values: Column) -> Tensor:
+        """(N, F) or (S, F), before any weights; `missing` where nothing was observed."""
+
+    def scale(self, past: Tensor) -> Scale | None:
+        """The scale of each row's own past (B, T, F), for inputs that are scaled by it."""
+        return None
+
+    @abstractmethod
+    def forward(self, encoded: Tensor, scale: Scale | None) -> Tensor:
+        """(B, T, F) or (B, F) as cut from `encode` to (..., features)."""
+
+
+class StandardisedInput(Input):
+    """An input of numbers that learns their mean and deviation from the training part."""
+
+    def __init__(self, name: str, settings: InputSettings) -> None:
+        super().__init__(name, settings)
+        self.standard: Standard
+
+    def fit(self, values: Column) -> None:
+        """Mean and deviation of each column, missing values left out."""
+        self.standard = Standard.fit(as_matrix(values))
+
+    def fitted(self) -> dict[str, Any]:
+        """Mean and deviation."""
+        return self.standard.to_json()
+
+    def restore(self, fitted: dict[str, Any]) -> None:
+        """Mean and deviation."""
+        self.standard = Standard.from_json(fitted)
+
+
+def side_by_side(columns: list[Column]) -> Column:
+    """One column as it is; several as (N, F)."""
+    if len(columns) == 1:
+        return columns[0]
+    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+
+
+def with_flags(values: Tensor) -> Tensor:
+    """(..., F) with NaN where missing to (..., 2F): zeros there, then a flag for each value that is present."""
+    observed = ~values.isnan()
+    filled = torch.where(observed, values, values.new_zeros(()))
+    return torch.cat([filled, observed.to(values)], dim=-1).to(torch.get_default_dtype())
+
+
+def as_matrix(values: Column) -> npt.NDArray[np.float64]:
+    """Numbers as (N, F) float64."""
+    return values.astype(np.float64).reshape(len(values), -1)

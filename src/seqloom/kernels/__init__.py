@@ -1,0 +1,52 @@
+"""Who runs a recurrence over a whole sequence: every kernel is a file here with `why_not` and `run`.
+
+A kernel takes a cell, a batch and a state and gives outputs and the final state. All kernels agree; they
+differ in speed. `choose` picks the first that can run, and keeps every refusal for `seqloom explain`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+from seqloom.cells.cell import Cell
+from seqloom.errors import KernelError
+from seqloom.kernels import fused, reference
+from seqloom.sequences import Sequences
+
+# Fastest first; the reference always runs.
+KERNELS: dict[str, ModuleType] = {"fused": fused, "reference": reference}
+
+
+class Choice(NamedTuple):
+    """The kernel that runs, and why those before it could not."""
+
+    name: str
+    kernel: ModuleType
+    refusals: dict[str, str]
+
+
+def choose(cell: Cell, input: Sequences, backend: str = "auto") -> Choice:
+    """The kernel for this cell and batch.
+
+    Raises:
+        KernelError: `backend` names a kernel that cannot run here, or no kernel at all.
+    """
+    if backend != "auto":
+        return _named(cell, input, backend)
+    refusals: dict[str, str] = {}
+    for name, kernel in KERNELS.items():
+        reason = kernel.why_not(cell, input)
+        if reason is None:
+            return Choice(name, kernel, refusals)
+        refusals[name] = reason
+    raise KernelError(f"no kernel runs {type(cell).__name__}: {refusals}")
+
+
+def _named(cell: Cell, input: Sequences, backend: str) -> Choice:
+    if backend not in KERNELS:
+        raise KernelError(f"there is no kernel {backend!r}; expected auto or one of {', '.join(KERNELS)}")
+    reason = KERNELS[backend].why_not(cell, input)
+    if reason is not None:
+        raise KernelError(f"kernel {backend!r} cannot run: {reason}; use backend: auto")
+    return Choice(backend, KERNELS[backend], {})

@@ -1,0 +1,78 @@
+"""torch's own whole-sequence functions (oneDNN on CPU, cuDNN on CUDA) for the cells they know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from seqloom.cells.cell import Cell
+from seqloom.sequences import Sequences
+
+
+def why_not(cell: Cell, input: Sequences) -> str | None:
+    """The reason why torch has no function for this cell and batch, or None."""
+    if cell.fused is None:
+        return f"torch has no fused function for {type(cell).__name__}"
+    if 0 in input.values.shape:
+        return f"torch's fused functions take no empty batch, got shape {tuple(input.values.shape)}"
+    return None
+
+
+def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+    """Outputs (B, T, H), zero on padding, and each row's state after its last valid step.
+
+    Rows of equal length run as they are; unequal ones are packed, which is exact and slower. An empty
+    row is run on one zero step, since packing forbids emptiness, and then put back to its initial state.
+    """
+    if input.is_full:
+        values, final = _call(cell, input.values, state)
+        return input.with_values(values), final
+    lengths = input.lengths.clamp(min=1)
+    values = input.zero_padding().values
+    packed = pack_padded_sequence(values, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    output, final = _call_packed(cell, packed, state)
+    padded, _ = pad_packed_sequence(output, batch_first=True, total_length=values.shape[1])
+    filled = (input.lengths > 0).to(values.device).unsqueeze(1)
+    final = type(state)(*(torch.where(filled, new, old) for new, old in zip(final, state, strict=True)))
+    return input.with_values(padded).zero_padding(), final
+
+
+def _weights(cell: Cell) -> list[Tensor]:
+    return [cell.get_parameter(name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
+
+def _states(cell: Cell, state: Any) -> Any:
+    """torch wants (1, B, H), and a bare tensor where there is only one."""
+    stacked = [part.unsqueeze(0).contiguous() for part in state]
+    return tuple(stacked) if cell.fused == "lstm" else stacked[0]
+
+
+def _call(cell: Cell, values: Tensor, state: Any) -> tuple[Tensor, Any]:
+    function = getattr(torch, str(cell.fused))
+    # Arguments: has_biases, num_layers, dropout, train, bidirectional, batch_first.
+    output, *final = function(values, _states(cell, state), _weights(cell), True, 1, 0.0, cell.training, False, True)
+    return output, type(state)(*(part.squeeze(0) for part in final))
+
+
+def _call_packed(cell: Cell, packed: PackedSequence, state: Any) -> tuple[PackedSequence, Any]:
+    function = getattr(torch, str(cell.fused))
+    order = packed.sorted_indices
+    sorted_state = type(state)(*(part[order] for part in state))
+    # Arguments: has_biases, num_layers, dropout, train, bidirectional.
+    data, *final = function(
+        packed.data,
+        packed.batch_sizes,
+        _states(cell, sorted_state),
+        _weights(cell),
+        True,
+        1,
+        0.0,
+        cell.training,
+        False,
+    )
+    output = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+    back = packed.unsorted_indices
+    return output, type(state)(*(part.squeeze(0)[back] for part in final))

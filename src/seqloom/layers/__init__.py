@@ -1,0 +1,1 @@
+"""Layers over `Sequences`: stacks of cells, pooling."""

@@ -1,0 +1,79 @@
+"""`Recurrent`: a stack of any cell, in one or both directions."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from seqloom.cells.cell import Cell
+from seqloom.kernels import choose
+from seqloom.sequences import Sequences
+
+
+class Recurrent(nn.Module):
+    """Layers of one cell; each layer returns its whole sequence to the next.
+
+    State is a tuple with one entry for each layer, itself a tuple with one cell state for each direction.
+
+    Args:
+        cell: class of the recurrence.
+        input_size: features F of the input.
+        hidden_size: H of each cell.
+        num_layers: layers L, at least 1.
+        bidirectional: also read each row backwards from its true end; such a stack cannot stream.
+        dropout: share of features dropped between layers, 0 <= dropout < 1.
+        backend: kernel name, or `auto` for the fastest that can run.
+    """
+
+    def __init__(
+        self,
+        cell: type[Cell],
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.bidirectional = bidirectional
+        self.backend = backend
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList()
+        for _ in range(num_layers):
+            directions = nn.ModuleList(cell(input_size, hidden_size) for _ in range(2 if bidirectional else 1))
+            self.layers.append(directions)
+            input_size = sum(cast(Cell, direction).output_size for direction in directions)
+        self.output_size = input_size
+
+    def cells(self) -> list[list[Cell]]:
+        """The cells, by layer and direction."""
+        return [[cast(Cell, cell) for cell in cast(nn.ModuleList, layer)] for layer in self.layers]
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state of every layer and direction before the first step."""
+        return tuple(tuple(cell.initial_state(batch_size) for cell in layer) for layer in self.cells())
+
+    def forward(self, input: Sequences, state: Any = None) -> tuple[Sequences, Any]:
+        """Outputs (B, T, D*H), zero on padding, and the state after each row's last valid step."""
+        if state is None:
+            state = self.initial_state(len(input.lengths))
+        final = []
+        for depth, (layer, layer_state) in enumerate(zip(self.cells(), state, strict=True)):
+            if depth:
+                input = input.with_values(self.dropout(input.values))
+            input, layer_final = self._layer(layer, input, layer_state)
+            final.append(layer_final)
+        return input, tuple(final)
+
+    def _layer(self, layer: list[Cell], input: Sequences, state: Any) -> tuple[Sequences, Any]:
+        kernel = choose(layer[0], input, self.backend).kernel
+        output, final = kernel.run(layer[0], input, state[0])
+        if not self.bidirectional:
+            return output, (final,)
+        backward, backward_final = kernel.run(layer[1], input.reverse(), state[1])
+        both = torch.cat([output.values, backward.reverse().values], dim=-1)
+        return input.with_values(both), (final, backward_final)

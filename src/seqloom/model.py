@@ -1,0 +1,189 @@
+"""`SequenceModel`: inputs, core and outputs put together; the topology follows from what was declared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from seqloom.batch import Batch
+from seqloom.cells.cell import Cell
+from seqloom.data.segments import Column
+from seqloom.errors import RecipeError
+from seqloom.inputs.input import Input, Role
+from seqloom.inputs.series import Series
+from seqloom.layers.recurrent import Recurrent
+from seqloom.lookup import find
+from seqloom.outputs.output import Output, Reading, Shape
+from seqloom.recipe import Recipe
+from seqloom.sequences import Sequences
+
+
+class Topology(NamedTuple):
+    """What kind of model a recipe describes, and why."""
+
+    name: str
+    reasons: tuple[str, ...]
+
+
+class SequenceModel(nn.Module):
+    """A model as declared by a recipe.
+
+    Life: `fit` or `restore`, then `build`; from there on it is an ordinary module.
+
+    Args:
+        recipe: the declaration.
+        trusted: import paths it may use; None allows all.
+
+    Raises:
+        RecipeError: the parts do not fit together.
+    """
+
+    def __init__(self, recipe: Recipe, *, trusted: Collection[str] | None = None) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self._trusted = trusted
+        self._inputs = nn.ModuleList(
+            find("inputs", entry.kind, Input, trusted)(name, entry) for name, entry in recipe.inputs.items()
+        )
+        self._outputs = nn.ModuleList(
+            find("outputs", entry.kind, Output, trusted)(name, entry) for name, entry in recipe.outputs.items()
+        )
+        self.core: Recurrent
+        for output in self.outputs.values():
+            if output.shape is Shape.OWN:
+                output.source = self._source(output)
+        self._check()
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """The inputs by name."""
+        return {input.name: input for input in cast(list[Input], self._inputs)}
+
+    @property
+    def outputs(self) -> dict[str, Output]:
+        """The outputs by name."""
+        return {output.name: output for output in cast(list[Output], self._outputs)}
+
+    @property
+    def horizon(self) -> int:
+        """Steps after the origin that some output answers; 0 where none does."""
+        return max(output.horizon for output in self.outputs.values())
+
+    @property
+    def longest_lag(self) -> int:
+        """Steps before a window that its lagged inputs reach back."""
+        return max((lag for input in self.inputs.values() for lag in input.lags), default=0)
+
+    @property
+    def causal(self) -> bool:
+        """Whether no step's answer depends on later steps, so that the model can stream."""
+        return not self.recipe.core.bidirectional
+
+    def _source(self, output: Output) -> str:
+        for name, input in self.inputs.items():
+            if isinstance(input, Series) and input.columns == output.columns and input.role is Role.PAST:
+                return name
+        raise RecipeError(
+            f"outputs.{output.name}: a forecast needs the past of its columns {output.columns}; add the input "
+            f"{output.name}: {{kind: series, scale: own, columns: {output.columns}}}"
+        )
+
+    def _check(self) -> None:
+        along_time = [i for i in self.inputs.values() if i.role is not Role.STATIC]
+        if not along_time and not self.horizon:
+            raise RecipeError("no input has a time axis and no output has one; expected a sequence on either side")
+        if self.horizon and any(output.shape is not Shape.OWN for output in self.outputs.values()):
+            raise RecipeError("a forecast and an answer of another kind stand side by side; use a recipe for each")
+
+    def topology(self) -> Topology:
+        """Sequence or vector in, sequence or vector out."""
+        moving = [name for name, i in self.inputs.items() if i.role is not Role.STATIC]
+        reasons = [f"{', '.join(moving)} along time: a sequence goes in" if moving else "nothing goes in along time"]
+        reasons += [f"{name} wants {output.shape.value}" for name, output in self.outputs.items()]
+        vector_out = all(output.shape is Shape.VECTOR for output in self.outputs.values())
+        source, target = "sequence" if moving else "vector", "vector" if vector_out else "sequence"
+        return Topology(f"{source} → {target}", tuple(reasons))
+
+    def fit(self, columns: Mapping[str, Column], targets: Mapping[str, Column]) -> None:
+        """Fit vocabularies and scales on the training part's columns, by input and by output."""
+        for name, input in self.inputs.items():
+            input.fit(columns[name])
+        for name, output in self.outputs.items():
+            output.fit(targets[name])
+
+    def fitted(self) -> dict[str, Any]:
+        """What was learned besides weights, as JSON."""
+        return {
+            "inputs": {name: input.fitted() for name, input in self.inputs.items()},
+            "outputs": {name: output.fitted() for name, output in self.outputs.items()},
+        }
+
+    def restore(self, fitted: Mapping[str, Any]) -> None:
+        """Take back what `fitted` gave."""
+        for name, input in self.inputs.items():
+            input.restore(fitted["inputs"][name])
+        for name, output in self.outputs.items():
+            output.restore(fitted["outputs"][name])
+
+    def build(self) -> None:
+        """Make all weights."""
+        core = self.recipe.core
+        for input in self.inputs.values():
+            input.build()
+        joined = sum(input.features for input in self.inputs.values())
+        self.core = Recurrent(
+            find("cells", core.cell, Cell, self._trusted),
+            joined,
+            core.hidden_size,
+            core.num_layers,
+            bidirectional=core.bidirectional,
+            dropout=core.dropout,
+            backend=core.backend,
+        )
+        for output in self.outputs.values():
+            output.build(self.core.output_size, joined, core.bidirectional)
+
+    def join(self, batch: Batch) -> Sequences:
+        """The features of all inputs side by side, (B, T, F); static ones stand at every step."""
+        B, T = len(batch.lengths), int(batch.lengths.max()) if len(batch.lengths) else 0
+        parts = []
+        for name, input in self.inputs.items():
+            features = input(batch.inputs[name], batch.scales.get(name))
+            parts.append(features.unsqueeze(1).expand(B, T, -1) if input.role is Role.STATIC else features)
+        return Sequences(torch.cat(parts, dim=-1), batch.lengths).zero_padding()
+
+    def read(self, batch: Batch, state: Any = None) -> tuple[Reading, Any]:
+        """The core's outputs over a batch, and the state after each row's last step."""
+        joined = self.join(batch)
+        dropped = joined.with_values(self.core.dropout(joined.values))
+        states, state = self.core(dropped, state)
+        return Reading(states, joined, self._naive(batch), batch.origins), state
+
+    def _naive(self, batch: Batch) -> dict[str, Tensor]:
+        """Each lagged series one (the first) lag ago, in scaled units."""
+        found = {}
+        for name, input in self.inputs.items():
+            if isinstance(input, Series) and input.lags:
+                width = len(input.columns)
+                found[name] = input.scaled(batch.inputs[name], batch.scales.get(name))[..., width : 2 * width]
+        return found
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Raw answers of every output, by name."""
+        reading, _ = self.read(batch)
+        return {name: output(reading) for name, output in self.outputs.items()}
+
+    def loss(self, raw: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Weighted sum of the losses of all outputs."""
+        return torch.stack(
+            [output.weight * self.output_loss(name, raw[name], batch) for name, output in self.outputs.items()]
+        ).sum()
+
+    def output_loss(self, name: str, raw: Tensor, batch: Batch) -> Tensor:
+        """The loss of one output, unweighted."""
+        output = self.outputs[name]
+        scale = batch.scales.get(output.source) if output.source else None
+        return output.loss(raw, batch.targets[name], scale)

@@ -1,0 +1,209 @@
+"""`Output`: what every kind of answer provides. A new kind is a new file in this folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from seqloom.data.segments import Column, Segments
+from seqloom.errors import DataError
+from seqloom.inputs.input import side_by_side
+from seqloom.metrics.result import Result
+from seqloom.scaling import Scale
+from seqloom.sequences import Sequences
+from seqloom.settings import Settings
+from seqloom.vocabulary import Vocabulary
+
+Array = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
+
+
+class Shape(Enum):
+    """What an output asks of the core; the topology follows from it."""
+
+    VECTOR = "one answer for the whole sequence"
+    STEPS = "one answer for each step"
+    OWN = "a sequence of its own length"
+
+
+class Places(NamedTuple):
+    """Where in a table the rows of a batch come from, each array (B,).
+
+    A row reads the steps `start:origin` of its segment as past; `stop - origin` steps of future follow.
+    """
+
+    segment: Steps
+    start: Steps
+    origin: Steps
+    stop: Steps
+
+    def take(self, rows: Steps | slice) -> Places:
+        """The places of some rows."""
+        return Places(*(part[rows] for part in self))
+
+
+class Reading(NamedTuple):
+    """What an output may look at.
+
+    Attributes:
+        states: outputs of the core, (B, T, features).
+        joined: what the core read at each step, (B, T, joined).
+        naive: by input, the scaled value one lag ago (B, T, C), NaN where missing; for inputs with lags.
+        origins: (B,) past steps of each row.
+    """
+
+    states: Sequences
+    joined: Sequences
+    naive: dict[str, Tensor]
+    origins: Tensor
+
+
+class RivalAnswers(NamedTuple):
+    """What a rival answered, or why it did not: `frame` is None then and `notes` say it."""
+
+    name: str
+    frame: pl.DataFrame | None
+    notes: tuple[str, ...]
+
+
+class OutputSettings(Settings):
+    """What every output may say."""
+
+    kind: str = Field(description="name of a file in seqloom/outputs, or an import path package.module:Class")
+    columns: list[str] = Field([], description="columns it answers; omitted: the one named like it")
+    weight: float = Field(1.0, gt=0, description="factor of its loss where there are several outputs")
+
+
+class Output(nn.Module, ABC):
+    """One declared answer.
+
+    Life: `fit` on the training part (or `restore`), `build` the decoder, then `forward` the core's outputs
+    to raw answers; `loss` compares those with targets, `answers` turns them into natural units.
+
+    Attributes:
+        Settings: what a recipe may say of it.
+        shape: what it asks of the core.
+        reads_text: whether its columns hold text; otherwise numbers.
+        horizon: steps after the origin that it answers.
+        source: name of the input whose scale its answers share, if any.
+    """
+
+    Settings: ClassVar[type[OutputSettings]]
+    shape: ClassVar[Shape]
+    reads_text: ClassVar[bool] = False
+    missing: ClassVar[float] = float("nan")
+    horizon: int = 0
+    source: str | None = None
+
+    def __init__(self, name: str, settings: OutputSettings) -> None:
+        super().__init__()
+        self.name = name
+        self.columns = settings.columns or [name]
+        self.weight = settings.weight
+
+    def read(self, segments: Segments) -> Column:
+        """Its target columns: (S, ...) for one answer per sequence, else (N, ...)."""
+        table = segments.static if self.shape is Shape.VECTOR else segments.steps
+        return side_by_side([table[column] for column in self.columns])
+
+    @abstractmethod
+    def fit(self, values: Column) -> None:
+        """Learn vocabulary or scale from the training part."""
+
+    @abstractmethod
+    def fitted(self) -> dict[str, Any]:
+        """What `fit` and `calibrate` learned, as JSON."""
+
+    @abstractmethod
+    def restore(self, fitted: dict[str, Any]) -> None:
+        """Take back what `fitted` gave."""
+
+    @abstractmethod
+    def build(self, features: int, joined: int, bidirectional: bool) -> None:
+        """Make the decoder for a core that turns `joined` input features into so many `features`."""
+
+    @abstractmethod
+    def encode(self, values: Column) -> Tensor:
+        """Targets, (N, ...) or (S, ...), in the units of the loss or of the source input."""
+
+    @abstractmethod
+    def forward(self, reading: Reading) -> Tensor:
+        """What the core made of a batch to raw answers (B, ...)."""
+
+    @abstractmethod
+    def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
+        """Mean loss over everything that has a target; zero with gradient where nothing has."""
+
+    @abstractmethod
+    def answers(self, raw: Tensor, scale: Scale | None) -> Array:
+        """Raw answers to natural units, (B, ...)."""
+
+    def calibrate(self, answers: Array, truth: Array, scale: Scale | None) -> None:
+        """Mend stated uncertainty on validation data."""
+
+    @abstractmethod
+    def frame(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
+        """Answers as a table for people, with ids, dates and the truth `y` where it is known."""
+
+    @abstractmethod
+    def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
+        """Metrics of a frame, with intervals and receipts; `ends` (S,): where each test part begins."""
+
+    @abstractmethod
+    def rivals(self, segments: Segments, places: Places, training: Column) -> list[RivalAnswers]:
+        """The naive rivals at the same places; `training` holds the targets of the training part."""
+
+
+class ClassOutput(Output):
+    """An output that answers with classes; it knows those of the training part."""
+
+    reads_text = True
+
+    def __init__(self, name: str, settings: OutputSettings) -> None:
+        super().__init__(name, settings)
+        self.vocabulary: Vocabulary
+
+    def fit(self, values: Column) -> None:
+        """The classes of the training part."""
+        self.vocabulary = Vocabulary.fit(values.tolist())
+        if not self.vocabulary.words:
+            raise DataError(
+                f"output {self.name!r}: the training part has no label at all; expected two classes or more"
+            )
+
+    def fitted(self) -> dict[str, Any]:
+        """The classes, in the order of their codes."""
+        return {"words": self.vocabulary.words}
+
+    def restore(self, fitted: dict[str, Any]) -> None:
+        """The classes."""
+        self.vocabulary = Vocabulary(fitted["words"])
+
+    def answers(self, raw: Tensor, scale: Scale | None) -> Array:
+        """(..., K) logits to probabilities."""
+        probabilities: Array = torch.softmax(raw.double(), dim=-1).numpy()
+        return probabilities
+
+    def classes(self, probabilities: Array, truth: list[str | None]) -> dict[str, Any]:
+        """Columns y, y_hat and p-<class> of N rows of probabilities (N, K)."""
+        words = self.vocabulary.words
+        columns: dict[str, Any] = {
+            "y": pl.Series(truth, dtype=pl.String),
+            "y_hat": [words[k] for k in probabilities.argmax(axis=1)],
+        }
+        return columns | {f"p-{word}": probabilities[:, k] for k, word in enumerate(words)}
+
+
+def masked_cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float) -> Tensor:
+    """Mean over targets that are not -1; zero, with gradient, where all are."""
+    flat, codes = logits.flatten(0, -2), target.flatten()
+    total = nn.functional.cross_entropy(flat, codes, ignore_index=-1, label_smoothing=label_smoothing, reduction="sum")
+    return total / (codes >= 0).sum().clamp(min=1)

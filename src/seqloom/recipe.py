@@ -1,0 +1,254 @@
+"""The recipe: what goes in, what comes out, the core, the data and the training, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
+
+from seqloom.data.settings import DataSettings
+from seqloom.errors import RecipeError
+from seqloom.inputs.input import Input, InputSettings
+from seqloom.lookup import find
+from seqloom.outputs.output import Output, OutputSettings
+from seqloom.settings import Settings
+
+FORMAT = 1
+
+
+class CoreSettings(Settings):
+    """The recurrent core."""
+
+    cell: str = Field("gru", description="name of a file in seqloom/cells, or an import path package.module:Class")
+    hidden_size: int = Field(64, ge=1, le=65536, description="features of each cell's state")
+    num_layers: int = Field(1, ge=1, le=64, description="layers on top of each other")
+    bidirectional: bool = Field(False, description="also read backwards; such a model cannot stream")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped between layers and at the input")
+    backend: str = Field("auto", description="kernel: auto, or the name of one that must run")
+
+
+class TrainingSettings(Settings):
+    """How the model is trained."""
+
+    steps: int = Field(1000, ge=1, description="optimiser steps at most")
+    batch_size: int = Field(64, ge=1, description="examples or windows in a batch")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed for one step")
+    lr: float = Field(2e-3, gt=0, description="largest learning rate")
+    schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="how the rate falls after warm-up")
+    warmup_steps: int = Field(50, ge=0, description="steps in which the rate rises from zero")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of AdamW")
+    max_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of the running mean of the weights that is validated and kept; 0: off",
+    )
+    members: int = Field(1, ge=1, le=64, description="models trained from different seeds whose answers are averaged")
+    validate_every: int = Field(100, ge=1, description="steps between validations")
+    patience: int = Field(10, ge=1, description="validations without improvement before training stops")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
+    deterministic: bool = Field(True, description="refuse operations whose result depends on timing")
+    seed: int = Field(0, ge=0, description="of weights, order and dropout")
+
+
+class Recipe(Settings):
+    """A whole declaration. Names of inputs and outputs are free; they appear in every report."""
+
+    seqloom: Literal[1] = Field(FORMAT, description="version of the recipe format")
+    data: DataSettings = Field(default_factory=DataSettings, description="which table, and what its rows mean")
+    inputs: dict[str, SerializeAsAny[InputSettings]] = Field({}, description="what goes in, by name")
+    core: CoreSettings = Field(default_factory=CoreSettings, description="the recurrent core")
+    outputs: dict[str, SerializeAsAny[OutputSettings]] = Field(min_length=1, description="what comes out, by name")
+    training: TrainingSettings = Field(default_factory=TrainingSettings, description="how it is trained")
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _inputs(cls, value: Any, info: ValidationInfo) -> Any:
+        return _by_kind(value, "inputs", Input, info)
+
+    @field_validator("outputs", mode="before")
+    @classmethod
+    def _outputs(cls, value: Any, info: ValidationInfo) -> Any:
+        return _by_kind(value, "outputs", Output, info)
+
+    def render(self) -> str:
+        """YAML with every setting, the defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parse_recipe(
+    document: Mapping[str, Any], *, trusted: Collection[str] | None = None, source: Source | None = None
+) -> Recipe:
+    """A recipe from its plain form.
+
+    Args:
+        document: mappings, lists and scalars, as YAML or JSON gives them.
+        trusted: import paths that may be used as kinds and cells; None allows all.
+        source: the text it came from, for line numbers in errors.
+
+    Raises:
+        RecipeError: unknown key (with the nearest valid one), wrong type, value out of range.
+    """
+    source = source or Source("recipe", {})
+    try:
+        recipe = Recipe.model_validate(document, context={"trusted": trusted})
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(problem, source) for problem in error.errors())) from None
+    from seqloom.cells.cell import Cell
+
+    find("cells", recipe.core.cell, Cell, trusted)
+    return recipe
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, str]:
+    """The recipe in a YAML file, and the text of that file.
+
+    Args:
+        path: the file.
+        overrides: `key.path=value` settings that replace or add to what the file says.
+
+    Raises:
+        RecipeError: the file is missing, is no YAML, or says something wrong; names the line.
+    """
+    if not path.is_file():
+        raise RecipeError(f"there is no recipe {path}; write one with `seqloom init DATA -o {path}`")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    document, source = _read_yaml(text, str(path))
+    for override in overrides:
+        _override(document, override)
+    return parse_recipe(document, source=source), text
+
+
+class Source:
+    """Where each key of a recipe stands: a file name and a line for each path of keys."""
+
+    def __init__(self, name: str, lines: Mapping[tuple[str, ...], int]) -> None:
+        self.name = name
+        self._lines = lines
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """`recipe.yaml line 7` for the deepest part of the path that the file has."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._lines:
+                return f"{self.name} line {self._lines[path[:end]]}"
+        return self.name
+
+
+def _read_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError(f"{name} is not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise RecipeError(f"{name} holds {type(document).__name__}; expected keys such as data, inputs and outputs")
+    return document, Source(name, dict(_lines(node, ())))
+
+
+def _lines(node: yaml.Node | None, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], int]]:
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    found = []
+    for key, value in node.value:
+        here = (*path, str(key.value))
+        found.append((here, key.start_mark.line + 1))
+        found.extend(_lines(value, here))
+    return found
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"got {override!r}; expected key.path=value, such as training.steps=500")
+    *parents, last = key.split(".")
+    place = document
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{override!r}: {parent!r} is a value, not a section")
+        place = inner
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{override!r}: the value is not valid YAML: {error}") from None
+
+
+def _by_kind(value: Any, room: str, base: type[Input] | type[Output], info: ValidationInfo) -> Any:
+    """Each entry checked against the settings of the class that its `kind` means."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"got {value!r}; expected names, each with a kind")
+    trusted = (info.context or {}).get("trusted")
+    return {name: _one(name, entry, room, base, trusted) for name, entry in value.items()}
+
+
+def _one(name: Any, entry: Any, room: str, base: type[Any], trusted: Collection[str] | None) -> Any:
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"the name {name!r} may hold letters, digits, _ and - only; give other columns as `columns`")
+    if isinstance(entry, Settings):
+        return entry
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("kind"), str):
+        raise ValueError(f"{name}: got {entry!r}; expected a mapping with a kind, such as {{kind: series}}")
+    try:
+        settings = find(room, entry["kind"], base, trusted).Settings
+        return settings.model_validate(entry)
+    except RecipeError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except ValidationError as error:
+        raise _Nested(name, settings, error) from None
+
+
+class _Nested(ValueError):
+    """A problem inside one entry, with the settings class it was checked against."""
+
+    def __init__(self, name: str, settings: type[Settings], error: ValidationError) -> None:
+        super().__init__(name)
+        self.name, self.settings, self.error = name, settings, error
+
+
+def _explain(problem: Any, source: Source) -> str:
+    """One problem in words: where, what was given, what is expected."""
+    path = tuple(str(part) for part in problem["loc"])
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, _Nested):
+        return "\n".join(
+            _sentence(
+                (*path, cause.name, *map(str, inner["loc"])),
+                inner,
+                _fields(cause.settings, inner["loc"]),
+                source,
+            )
+            for inner in cause.error.errors()
+        )
+    return _sentence(path, problem, _fields(Recipe, problem["loc"]), source)
+
+
+def _fields(settings: type[Settings], path: tuple[str | int, ...]) -> list[str]:
+    """The keys that are valid beside the last part of the path."""
+    for part in path[:-1]:
+        field = settings.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, Settings)):
+            return []
+        settings = inner
+    return list(settings.model_fields)
+
+
+def _sentence(path: tuple[str, ...], problem: Any, known: list[str], source: Source) -> str:
+    where = f"{source.place(path)}: {'.'.join(path)}"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{where}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{where}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: got {problem['input']!r}; {message[0].lower()}{message[1:]}"
