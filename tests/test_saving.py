@@ -216,9 +216,7 @@ def strange_files(canary: Canary) -> dict[str, Callable[[Path], Any]]:
     return {
         "a Python pickle, which could run code": lambda path: path.write_bytes(pickle.dumps(canary)),
         "a zip archive (torch.save writes these)": lambda path: torch.save({"x": canary}, path),
-        "a Python pickle, which": lambda path: torch.save(
-            {"x": canary}, path, _use_new_zipfile_serialization=False
-        ),
+        "a Python pickle, which": lambda path: torch.save({"x": canary}, path, _use_new_zipfile_serialization=False),
         "a zip archive": lambda path: path.write_bytes(zipped(pickle.dumps(canary))),
         "a NumPy array": lambda path: path.write_bytes(numpy_file(canary)),
         "not a safetensors file": lambda path: path.write_bytes(pickle.dumps(canary, protocol=0)),
@@ -440,9 +438,7 @@ def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_saving_into_a_missing_directory_or_onto_one(tmp_path: Path) -> None:
-    with pytest.raises(
-        SavedFileError, match=r"none/x: No such file or directory; .* or create the directory"
-    ):
+    with pytest.raises(SavedFileError, match=r"none/x: No such file or directory; .* or create the directory"):
         write_bytes_atomic(tmp_path / "none" / "x", b"")
     with pytest.raises(SavedFileError, match="Is a directory; expected a file"):
         write_bytes_atomic(tmp_path, b"")

@@ -107,9 +107,7 @@ def test_bytes_keep_nan_infinity_and_negative_zero() -> None:
 @given(STRUCTURES)
 def test_detach_cuts_the_graph(structure: Any) -> None:
     weight = torch.ones((), requires_grad=True)
-    grown = map_state(
-        lambda leaf: leaf * weight.to(leaf) if leaf.is_floating_point() else leaf, build(structure, 2)
-    )
+    grown = map_state(lambda leaf: leaf * weight.to(leaf) if leaf.is_floating_point() else leaf, build(structure, 2))
     assert all(leaf.grad_fn is not None for leaf in leaves(grown) if leaf.is_floating_point())
     assert all(not leaf.requires_grad for leaf in leaves(detach(grown)))
     assert_same(detach(grown), grown)

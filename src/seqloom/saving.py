@@ -47,6 +47,7 @@ _MAX_INTEGER = 10**100  # random generators keep integers of 128 bits
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEXT_STEP = {
+    errno.EEXIST: "something else has this name: choose another path",
     errno.ENOENT: "expected an existing path: check the spelling, or create the directory first",
     errno.ENOTDIR: "a part of the path is a file, expected a directory: choose another path",
     errno.EISDIR: "expected a file, this is a directory: choose another name",
@@ -67,9 +68,7 @@ class _Refused(Exception):
 
 
 @contextmanager
-def explained(
-    path: Path, *, needed: int | None = None, error: type[SeqloomError] = SavedFileError
-) -> Iterator[None]:
+def explained(path: Path, *, needed: int | None = None, error: type[SeqloomError] = SavedFileError) -> Iterator[None]:
     """Turn an OSError into `error` with the path and the next step; `needed` is in bytes."""
     try:
         yield
@@ -278,9 +277,7 @@ def _check_metadata(header: JSON) -> dict[str, str]:
     version = metadata.get("version")
     number = int(version) if isinstance(version, str) and re.fullmatch("[0-9]{1,9}", version) else 0
     if number > VERSION:
-        raise _Refused(
-            f"written by a newer seqloom, format {number}; this one reads up to {VERSION}: upgrade seqloom"
-        )
+        raise _Refused(f"written by a newer seqloom, format {number}; this one reads up to {VERSION}: upgrade seqloom")
     texts = all(isinstance(value, str) for value in metadata.values())
     if number < 1 or not texts or metadata.keys() != {"format", "version", "document", "sha256"}:
         raise _Refused("the metadata is not as seqloom writes it, so it was changed: get the file again")

@@ -56,9 +56,7 @@ def detach(state: S) -> S:
 
 def move(state: S, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> S:
     """Move to a device, and floating leaves to a `dtype`; integer and boolean leaves keep theirs."""
-    return map_state(
-        lambda leaf: leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else None), state
-    )
+    return map_state(lambda leaf: leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else None), state)
 
 
 def where(mask: Tensor, new: S, old: S) -> S:
