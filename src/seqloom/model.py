@@ -54,7 +54,7 @@ class SequenceModel(nn.Module):
         self.core: Recurrent
         for output in self.outputs.values():
             if output.shape is Shape.OWN:
-                output.source = self._source(output)
+                output.attach(self._source(output))
         self._check()
 
     @property
@@ -82,10 +82,10 @@ class SequenceModel(nn.Module):
         """Whether no step's answer depends on later steps, so that the model can stream."""
         return not self.recipe.core.bidirectional
 
-    def _source(self, output: Output) -> str:
-        for name, input in self.inputs.items():
+    def _source(self, output: Output) -> Input:
+        for input in self.inputs.values():
             if isinstance(input, Series) and input.columns == output.columns and input.role is Role.PAST:
-                return name
+                return input
         raise RecipeError(
             f"outputs.{output.name}: a forecast needs the past of its columns {output.columns}; add the input "
             f"{output.name}: {{kind: series, scale: own, columns: {output.columns}}}"
@@ -160,15 +160,16 @@ class SequenceModel(nn.Module):
         joined = self.join(batch)
         dropped = joined.with_values(self.core.dropout(joined.values))
         states, state = self.core(dropped, state)
-        return Reading(states, joined, self._naive(batch), batch.origins), state
+        return Reading(states, joined, self._lagged(batch), batch.origins), state
 
-    def _naive(self, batch: Batch) -> dict[str, Tensor]:
-        """Each lagged series one (the first) lag ago, in scaled units."""
+    def _lagged(self, batch: Batch) -> dict[str, dict[int, Tensor]]:
+        """Each series as it was some lags ago, in scaled units."""
         found = {}
         for name, input in self.inputs.items():
             if isinstance(input, Series) and input.lags:
-                width = len(input.columns)
-                found[name] = input.scaled(batch.inputs[name], batch.scales.get(name))[..., width : 2 * width]
+                scaled = input.scaled(batch.inputs[name], batch.scales.get(name))
+                _, *lagged = scaled.chunk(1 + len(input.lags), dim=-1)
+                found[name] = dict(zip(input.lags, lagged, strict=True))
         return found
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -49,7 +49,6 @@ class TrainingSettings(Settings):
         lt=1,
         description="decay of the running mean of the weights that is validated and kept; 0: off",
     )
-    members: int = Field(1, ge=1, le=64, description="models trained from different seeds whose answers are averaged")
     validate_every: int = Field(100, ge=1, description="steps between validations")
     patience: int = Field(10, ge=1, description="validations without improvement before training stops")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")

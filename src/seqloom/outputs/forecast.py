@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from seqloom.data.calendar_grid import season_length
 from seqloom.data.segments import Column, Segments
-from seqloom.inputs.input import as_matrix
+from seqloom.errors import RecipeError
+from seqloom.inputs.input import Input, as_matrix
 from seqloom.metrics.forecast import score_forecast, seasonal_scale
 from seqloom.metrics.result import Result
 from seqloom.outputs.output import Array, Output, OutputSettings, Places, Reading, RivalAnswers, Shape, Steps
@@ -30,6 +31,9 @@ class ForecastSettings(OutputSettings):
         None,
         ge=1,
         description="steps answered at once, then fed back; omitted: the whole horizon (direct); 1: recursive",
+    )
+    baseline: list[int] = Field(
+        [], description="lags of its input whose mean the forecast starts from; omitted: the first lag"
     )
     intervals: list[int] = Field([80, 95], description="central prediction intervals in percent")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the decoder's hidden features dropped")
@@ -57,6 +61,7 @@ class Forecast(Output):
         super().__init__(name, settings)
         self.horizon = settings.horizon
         self.block = min(settings.block or settings.horizon, settings.horizon)
+        self.baseline = settings.baseline
         self.intervals = settings.intervals
         self.dropout = settings.dropout
         self.quantiles = sorted(
@@ -64,6 +69,16 @@ class Forecast(Output):
         )
         # Added to each quantile, in units of the scale: (steps, targets, quantiles).
         self.correction: Array = np.zeros((1, len(self.columns), len(self.quantiles)))
+
+    def attach(self, source: Input) -> None:
+        """Share the input's scale, and start from its lags."""
+        super().attach(source)
+        strange = set(self.baseline) - set(source.lags)
+        if strange:
+            raise RecipeError(
+                f"outputs.{self.name}.baseline: {sorted(strange)} are no lags of input {source.name!r}; "
+                f"expected some of {list(source.lags)}"
+            )
 
     def fit(self, values: Column) -> None:
         """Nothing: the source input knows the scale."""
@@ -100,8 +115,10 @@ class Forecast(Output):
         rows, index = torch.arange(B).unsqueeze(1), index.clamp(max=max(states.shape[1] - 1, 0))
         raw: Tensor = self.decoder(torch.cat([states[rows, index], joined[rows, index]], dim=-1))
         raw = raw.reshape(B, steps, len(self.columns), len(self.quantiles))
-        if self.source in reading.naive:
-            raw = raw + reading.naive[self.source][rows, index].nan_to_num(0.0).to(raw.dtype).unsqueeze(-1)
+        lagged = reading.lagged.get(str(self.source), {})
+        if lagged:
+            chosen = torch.stack([lagged[lag][rows, index] for lag in self.baseline or [next(iter(lagged))]])
+            raw = raw + chosen.nanmean(dim=0).nan_to_num(0.0).to(raw.dtype).unsqueeze(-1)
         return raw
 
     def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
@@ -121,6 +138,10 @@ class Forecast(Output):
         ordered = torch.from_numpy(np.sort(corrected, axis=-1)).flatten(2)
         wide = Scale(*(part.repeat_interleave(len(self.quantiles), dim=-1) for part in scale))
         return wide.invert(ordered).reshape(raw.shape).numpy()
+
+    def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
+        """MAE of the median."""
+        return "MAE", float(np.nanmean(np.abs(answers[..., self.quantiles.index(0.5)] - target)))
 
     def calibrate(self, answers: Array, truth: Array, scale: Scale | None) -> None:
         """Shift each interval's ends so that it covers its share of the validation windows."""

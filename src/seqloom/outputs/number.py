@@ -75,6 +75,10 @@ class Number(Output):
         """(B, 1) in natural units."""
         return raw.double().numpy() * self.standard.deviation + self.standard.mean
 
+    def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
+        """MAE."""
+        return "MAE", float(np.nanmean(np.abs(answers - (target * self.standard.deviation + self.standard.mean))))
+
     def frame(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
         """One row for each sequence: id, y, y_hat."""
         ids = [segments.ids[k] for k in places.segment]

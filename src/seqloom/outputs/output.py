@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import DataError
-from seqloom.inputs.input import side_by_side
+from seqloom.inputs.input import Input, side_by_side
 from seqloom.metrics.result import Result
 from seqloom.scaling import Scale
 from seqloom.sequences import Sequences
@@ -56,13 +56,13 @@ class Reading(NamedTuple):
     Attributes:
         states: outputs of the core, (B, T, features).
         joined: what the core read at each step, (B, T, joined).
-        naive: by input, the scaled value one lag ago (B, T, C), NaN where missing; for inputs with lags.
+        lagged: by input and lag, the scaled values so long ago (B, T, C), NaN where missing.
         origins: (B,) past steps of each row.
     """
 
     states: Sequences
     joined: Sequences
-    naive: dict[str, Tensor]
+    lagged: dict[str, dict[int, Tensor]]
     origins: Tensor
 
 
@@ -109,6 +109,10 @@ class Output(nn.Module, ABC):
         self.columns = settings.columns or [name]
         self.weight = settings.weight
 
+    def attach(self, source: Input) -> None:
+        """Share the scale of the input that holds the past of its own columns."""
+        self.source = source.name
+
     def read(self, segments: Segments) -> Column:
         """Its target columns: (S, ...) for one answer per sequence, else (N, ...)."""
         table = segments.static if self.shape is Shape.VECTOR else segments.steps
@@ -145,6 +149,10 @@ class Output(nn.Module, ABC):
     @abstractmethod
     def answers(self, raw: Tensor, scale: Scale | None) -> Array:
         """Raw answers to natural units, (B, ...)."""
+
+    @abstractmethod
+    def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
+        """A metric to watch while training: its name, and its value in natural units."""
 
     def calibrate(self, answers: Array, truth: Array, scale: Scale | None) -> None:
         """Mend stated uncertainty on validation data."""
@@ -191,6 +199,12 @@ class ClassOutput(Output):
         """(..., K) logits to probabilities."""
         probabilities: Array = torch.softmax(raw.double(), dim=-1).numpy()
         return probabilities
+
+    def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
+        """Accuracy over known classes."""
+        codes = target.reshape(answers.shape[:-1])
+        known = codes >= 0
+        return "accuracy", float((answers.argmax(axis=-1) == codes)[known].mean()) if known.any() else float("nan")
 
     def classes(self, probabilities: Array, truth: list[str | None]) -> dict[str, Any]:
         """Columns y, y_hat and p-<class> of N rows of probabilities (N, K)."""

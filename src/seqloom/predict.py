@@ -1,0 +1,155 @@
+"""Answers of a built model at many places, in natural units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqloom.batch import Batch, Encoded, cut
+from seqloom.errors import RecipeError
+from seqloom.model import SequenceModel
+from seqloom.outputs.forecast import Forecast
+from seqloom.outputs.output import Array, Output, Places
+from seqloom.scaling import Scale
+from seqloom.state import select
+
+BATCH = 256
+PATHS = 100  # futures drawn for each row where blocks are fed back
+
+
+def batches(model: SequenceModel, encoded: Encoded, places: Places, size: int = BATCH) -> Iterator[Batch]:
+    """The places in batches of neighbours."""
+    for start in range(0, len(places.segment), size):
+        yield cut(encoded, places.take(slice(start, start + size)), model.inputs, model.outputs)
+
+
+@torch.no_grad()
+def answer(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str, Array]:
+    """Natural answers of every output, by name, (B, ...); the model is left in evaluation mode."""
+    model.eval()
+    found: dict[str, list[Array]] = {name: [] for name in model.outputs}
+    for batch in batches(model, encoded, places):
+        for name, output in model.outputs.items():
+            found[name].append(_answers(model, output, batch))
+    return {name: _joined(parts) for name, parts in found.items()}
+
+
+def _answers(model: SequenceModel, output: Output, batch: Batch) -> Array:
+    scale = batch.scales.get(output.source) if output.source else None
+    if isinstance(output, Forecast) and int((batch.lengths - batch.origins).max()) > output.block:
+        return feed_back(model, output, batch)
+    return output.answers(model(batch)[output.name], scale)
+
+
+def _joined(parts: list[Array]) -> Array:
+    """Batches one after another; shorter ones (labels of shorter sequences) are filled up with NaN."""
+    longest = max((part.shape[1] for part in parts), default=0)
+    filled = [
+        np.pad(part, [(0, 0), (0, longest - part.shape[1]), *[(0, 0)] * (part.ndim - 2)], constant_values=np.nan)
+        for part in parts
+    ]
+    return np.concatenate(filled) if filled else np.zeros((0, 0, 0))
+
+
+def feed_back(model: SequenceModel, output: Forecast, batch: Batch) -> Array:
+    """A forecast in blocks: each row's future is drawn `PATHS` times, every block read back as if observed.
+
+    The past is read once; its state is forked for the draws. Within a block all steps take the same
+    quantile level, so that a path stays high or low; levels of the blocks are spread evenly and shuffled.
+
+    Returns:
+        (B, U, C, Q) quantiles over the paths, calibrated, in natural units.
+    """
+    if not model.causal:
+        raise RecipeError(
+            "a bidirectional core cannot read its own forecasts back: answer the whole horizon at once "
+            f"(outputs.{output.name}.block: {output.horizon}) or set core.bidirectional: false"
+        )
+    source = str(output.source)
+    horizon = int((batch.lengths - batch.origins).max())
+    state = read_past(model, batch)
+    rows = torch.arange(len(batch.origins)).repeat_interleave(PATHS)
+    state, batch = select(state, rows), select_batch(batch, rows)
+    random = torch.Generator().manual_seed(0)
+    scaled: list[Tensor] = []
+    for start in range(0, horizon, output.block):
+        steps = min(output.block, horizon - start)
+        block = stretch(batch, batch.origins + start, steps)
+        reading, _ = model.read(block._replace(origins=torch.zeros_like(block.origins)), state)
+        level = _levels(len(rows) // PATHS, random)
+        path = _at_level(output(reading), torch.tensor(output.quantiles), level)
+        scaled.append(path)
+        observed = batch.scales[source].invert(path)
+        batch = _observe(batch, source, model.inputs[source].lags, start, observed)
+        _, state = model.read(stretch(batch, batch.origins + start, steps), state)
+    drawn = torch.cat(scaled, dim=1)
+    paths = drawn.reshape(-1, PATHS, *drawn.shape[1:])
+    quantiles = torch.quantile(paths, torch.tensor(output.quantiles, dtype=paths.dtype), dim=1)
+    scale = Scale(*(part[::PATHS] for part in batch.scales[source]))
+    return output.answers(quantiles.permute(1, 2, 3, 0), scale)
+
+
+def read_past(model: SequenceModel, batch: Batch) -> Any:
+    """The state of each row at its origin."""
+    longest = int(batch.origins.max()) if len(batch.origins) else 0
+    return model.read(stretch(batch, torch.zeros_like(batch.origins), longest, batch.origins))[1]
+
+
+def stretch(batch: Batch, start: Tensor, steps: int, lengths: Tensor | None = None) -> Batch:
+    """So many steps of each row from its own `start` (B,), all of them past; `lengths` of them valid."""
+    index = start.unsqueeze(1) + torch.arange(steps)
+    lengths = torch.full_like(start, steps) if lengths is None else lengths
+
+    def along(values: Tensor) -> Tensor:
+        if values.dim() < 3:
+            return values
+        return values[torch.arange(len(start)).unsqueeze(1), index.clamp(max=max(values.shape[1] - 1, 0))]
+
+    inputs = {name: along(values) for name, values in batch.inputs.items()}
+    return Batch(inputs, {}, batch.scales, lengths, lengths)
+
+
+def select_batch(batch: Batch, rows: Tensor) -> Batch:
+    """Some rows of a batch, without targets."""
+    scales = {name: Scale(*(part[rows] for part in scale)) for name, scale in batch.scales.items()}
+    inputs = {name: values[rows] for name, values in batch.inputs.items()}
+    return Batch(inputs, {}, scales, batch.lengths[rows], batch.origins[rows])
+
+
+def _levels(count: int, random: torch.Generator) -> Tensor:
+    """(count * PATHS,) levels: the same even spread for each row, in an order of its own."""
+    order = torch.stack([torch.randperm(PATHS, generator=random) for _ in range(count)])
+    return ((order + 0.5) / PATHS).flatten()
+
+
+def _at_level(raw: Tensor, quantiles: Tensor, level: Tensor) -> Tensor:
+    """(R, U, C): the value at each row's level, between neighbouring quantiles; the outermost bound it."""
+    ordered = raw.sort(dim=-1).values
+    high = torch.searchsorted(quantiles.to(level), level).clamp(1, len(quantiles) - 1)
+    low = high - 1
+    share = ((level - quantiles[low]) / (quantiles[high] - quantiles[low])).clamp(0, 1).reshape(-1, 1, 1)
+
+    def take(index: Tensor) -> Tensor:
+        return ordered.gather(-1, index.reshape(-1, 1, 1, 1).expand(*ordered.shape[:3], 1)).squeeze(-1)
+
+    return take(low) * (1 - share) + take(high) * share
+
+
+def _observe(batch: Batch, source: str, lags: Sequence[int], start: int, values: Tensor) -> Batch:
+    """The batch with `values` (R, U, C) in place of its source's coming steps from `start` on, and in its lags."""
+    inputs = dict(batch.inputs)
+    found = inputs[source].clone()
+    rows = torch.arange(len(found)).unsqueeze(1)
+    C, U = values.shape[2], values.shape[1]
+    for k, lag in enumerate([0, *lags]):
+        index = batch.origins.unsqueeze(1) + start + lag + torch.arange(U)
+        inside = index < batch.lengths.unsqueeze(1)
+        place = index.clamp(max=found.shape[1] - 1)
+        kept = found[rows, place, k * C : (k + 1) * C]
+        found[rows, place, k * C : (k + 1) * C] = torch.where(inside.unsqueeze(-1), values, kept)
+    inputs[source] = found
+    return batch._replace(inputs=inputs)

@@ -1,0 +1,57 @@
+"""What a run writes down as it goes: one JSON line for each event, and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from seqloom.saving import write_bytes_atomic
+
+
+class Journal:
+    """`log.jsonl` and `tensorboard/` in a run directory.
+
+    Losses are written twice, as a decimal number and in hexadecimal, which is exact.
+
+    Args:
+        run: the run directory.
+        step: last step that counts; later lines, left by an interrupted run, are dropped.
+    """
+
+    def __init__(self, run: Path, step: int = -1) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.path = run / "log.jsonl"
+        kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
+        write_bytes_atomic(self.path, "".join(kept).encode())
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def train(self, step: int, loss: float, lr: float, epoch: float, seconds: float) -> None:
+        """One training step."""
+        self._write({"step": step, "epoch": epoch, "loss": loss, "loss_hex": loss.hex(), "lr": lr, "seconds": seconds})
+        self._board.add_scalar("train/loss", loss, step)
+        self._board.add_scalar("train/lr", lr, step)
+
+    def valid(self, step: int, epoch: float, metrics: dict[str, float]) -> None:
+        """One validation."""
+        self._write({"step": step, "epoch": epoch, "valid": metrics, "loss_hex": metrics["loss"].hex()})
+        for name, value in metrics.items():
+            self._board.add_scalar(f"valid/{name}", value, step)
+
+    def close(self) -> None:
+        """Everything is on disk from here on."""
+        self._file.close()
+        self._board.close()
+
+    def _write(self, event: dict[str, Any]) -> None:
+        self._file.write(json.dumps(event) + "\n")
+        self._file.flush()
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines; a last one without an end was cut off by a kill."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]

@@ -1,0 +1,233 @@
+"""The training loop. Read it from top to bottom.
+
+Step k reads the rows that `order` gives it and draws its dropout from a seed made of the recipe's seed and k.
+So a step is a function of the weights, the optimiser's moments and k, and a resumed run repeats it to the last bit.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqloom.batch import Batch, Encoded, cut
+from seqloom.errors import Interrupted
+from seqloom.model import SequenceModel
+from seqloom.outputs.output import Places
+from seqloom.predict import BATCH
+from seqloom.recipe import TrainingSettings
+from seqloom.training.checkpoint import load_checkpoint, save_checkpoint
+from seqloom.training.finite import stop_non_finite
+from seqloom.training.interrupt import Interrupt
+from seqloom.training.journal import Journal
+from seqloom.training.memory import try_worst_batch
+from seqloom.training.optim import (
+    WeightAverage,
+    learning_rate,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+)
+from seqloom.training.order import rows_of_step
+
+
+class Watcher(Protocol):
+    """Whoever wants to see training go on, such as a progress bar."""
+
+    def step(self, step: int, loss: float) -> None:
+        """A step is done."""
+
+    def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
+        """A validation is done."""
+
+
+@dataclass
+class Standing:
+    """Where training stands: what a checkpoint holds besides tensors."""
+
+    step: int = 0  # steps done
+    best_loss: float = float("inf")
+    best_step: int = 0
+    bad_validations: int = 0
+    seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned from: an encoded table and the places of its training and validation parts."""
+
+    encoded: Encoded
+    train: Places
+    valid: Places
+
+
+def train(
+    model: SequenceModel, material: Material, run: Path, *, watcher: Watcher | None = None, resume: bool = False
+) -> Standing:
+    """Train a built model; its best weights are loaded at the end.
+
+    Args:
+        model: fitted and built.
+        material: encoded data.
+        run: the run directory: `checkpoints/`, `log.jsonl` and `tensorboard/` are written there.
+        watcher: is told of every step.
+        resume: go on from the newest valid checkpoint in `run`.
+
+    Raises:
+        NonFiniteError: the loss stopped being a number.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
+        CheckpointError: `resume`, and no checkpoint is valid.
+    """
+    settings = model.recipe.training
+    torch.use_deterministic_algorithms(settings.deterministic)
+    optimizer = make_optimizer(model, settings)
+    average = WeightAverage(model, settings.average)
+    best = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+    standing = Standing()
+    if resume:
+        standing = _restore(run, model, optimizer, average, best)
+    else:
+        try_worst_batch(model, material.encoded, material.train, settings)
+    journal = Journal(run, standing.step)
+    began = time.monotonic() - standing.seconds
+    with Interrupt() as interrupt:
+        while standing.step < settings.steps and standing.bad_validations < settings.patience:
+            loss = _step(model, material, optimizer, settings, standing.step)
+            average.update(model, standing.step)
+            standing.step += 1
+            standing.seconds = time.monotonic() - began
+            epoch = standing.step * settings.batch_size * settings.accumulate / len(material.train.segment)
+            journal.train(standing.step, loss, learning_rate(settings, standing.step - 1), epoch, standing.seconds)
+            if watcher:
+                watcher.step(standing.step, loss)
+            due = standing.step % settings.validate_every == 0 or standing.step == settings.steps
+            if due:
+                _validate(model, material, average, best, standing)
+                journal.valid(standing.step, epoch, standing.metrics)
+                if watcher:
+                    watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
+            if due or interrupt.asked:
+                _save(run, model, optimizer, average, best, standing)
+            if interrupt.asked and standing.step < settings.steps:
+                journal.close()
+                raise Interrupted(f"stopped after step {standing.step}; go on with `seqloom resume {run}`")
+    journal.close()
+    model.load_state_dict(best)
+    return standing
+
+
+def _step(
+    model: SequenceModel,
+    material: Material,
+    optimizer: torch.optim.AdamW,
+    settings: TrainingSettings,
+    step: int,
+) -> float:
+    """One optimiser step; returns the mean loss of its batches."""
+    torch.manual_seed(settings.seed * 1_000_003 + step)
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step)
+    optimizer.zero_grad(set_to_none=True)
+    total = 0.0
+    for part in range(settings.accumulate):
+        batch = _batch(model, material, settings, step * settings.accumulate + part)
+        loss = _loss(model, batch, settings)
+        (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        total += loss.item() / settings.accumulate
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)
+    if not (np.isfinite(total) and bool(torch.isfinite(norm))):
+        stop_non_finite(model, batch, step + 1, total)
+    optimizer.step()
+    return total
+
+
+def _batch(model: SequenceModel, material: Material, settings: TrainingSettings, number: int) -> Batch:
+    count = len(material.train.segment)
+    rows = rows_of_step(count, min(settings.batch_size, count), settings.seed, number)
+    return cut(material.encoded, material.train.take(rows), model.inputs, model.outputs)
+
+
+def _loss(model: SequenceModel, batch: Batch, settings: TrainingSettings) -> Tensor:
+    low = settings.precision == "bfloat16"
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low):
+        raw = model(batch)
+    return model.loss({name: answer.float() for name, answer in raw.items()} if low else raw, batch)
+
+
+@torch.no_grad()
+def _validate(
+    model: SequenceModel, material: Material, average: WeightAverage, best: dict[str, Tensor], standing: Standing
+) -> None:
+    """Measure the averaged weights (the last ones, without averaging); keep them where they are the best."""
+    current = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.load_state_dict(average.weights if average.decay else current)
+    standing.metrics = measure(model, material.encoded, material.valid)
+    if standing.metrics["loss"] < standing.best_loss:
+        standing.best_loss, standing.best_step, standing.bad_validations = standing.metrics["loss"], standing.step, 0
+        for name, weight in model.state_dict().items():
+            best[name].copy_(weight)
+    else:
+        standing.bad_validations += 1
+    model.load_state_dict(current)
+
+
+@torch.no_grad()
+def measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str, float]:
+    """Mean loss over the places, and each output's own metric, in evaluation mode."""
+    model.eval()
+    count = len(places.segment)
+    sums: dict[str, list[tuple[float, int]]] = {}
+    for start in range(0, count, BATCH):
+        batch = cut(encoded, places.take(slice(start, start + BATCH)), model.inputs, model.outputs)
+        raw = model(batch)
+        found = {"loss": model.loss(raw, batch).item()}
+        for name, output in model.outputs.items():
+            scale = batch.scales.get(output.source) if output.source else None
+            metric, value = output.monitor(output.answers(raw[name], scale), batch.targets[name].numpy())
+            found[metric if len(model.outputs) == 1 else f"{name} {metric}"] = value
+        for name, value in found.items():
+            if np.isfinite(value) or name == "loss":
+                sums.setdefault(name, []).append((value, len(batch.lengths)))
+    return {n: sum(v * w for v, w in parts) / sum(w for _, w in parts) for n, parts in sums.items()}
+
+
+def _save(
+    run: Path,
+    model: SequenceModel,
+    optimizer: torch.optim.AdamW,
+    average: WeightAverage,
+    best: dict[str, Tensor],
+    standing: Standing,
+) -> None:
+    groups = {
+        "model": model.state_dict(),
+        "optimizer": optimizer_tensors(optimizer),
+        "average": average.weights,
+        "best": best,
+    }
+    tensors = {f"{group}/{name}": tensor for group, found in groups.items() for name, tensor in found.items()}
+    document = asdict(standing) | {"best_loss": standing.best_loss.hex()}
+    save_checkpoint(run / "checkpoints", standing.step, tensors, document)
+
+
+def _restore(
+    run: Path, model: SequenceModel, optimizer: torch.optim.AdamW, average: WeightAverage, best: dict[str, Tensor]
+) -> Standing:
+    checkpoint = load_checkpoint(run / "checkpoints")
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}, "best": {}}
+    for key, tensor in checkpoint.tensors.items():
+        group, _, name = key.partition("/")
+        groups[group][name] = tensor
+    model.load_state_dict(groups["model"])
+    restore_optimizer(optimizer, groups["optimizer"])
+    average.weights.update(groups["average"])
+    best.update(groups["best"])
+    found = dict(checkpoint.document)
+    return Standing(**{**found, "best_loss": float.fromhex(found["best_loss"])})
