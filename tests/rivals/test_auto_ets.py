@@ -63,9 +63,7 @@ def test_a_series_that_ets_cannot_fit_is_answered_by_seasonal_naive(monkeypatch:
     monkeypatch.setattr(auto_ets, "_fit", lambda filled, season: None)
     window = Window("a", seasonal(70))
     got = AutoEts().forecast([window], 3, season=7, levels=[80])
-    np.testing.assert_array_equal(
-        got.hi[80], SeasonalNaive().forecast([window], 3, season=7, levels=[80]).hi[80]
-    )
+    np.testing.assert_array_equal(got.hi[80], SeasonalNaive().forecast([window], 3, season=7, levels=[80]).hi[80])
 
 
 def test_gaps_are_filled_by_a_line_and_counted() -> None:

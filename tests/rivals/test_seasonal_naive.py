@@ -33,9 +33,7 @@ NAN = np.nan
         "none",
     ],
 )
-def test_forecast_by_hand_with_season_three(
-    history: list[float], horizon: int, expected: list[float]
-) -> None:
+def test_forecast_by_hand_with_season_three(history: list[float], horizon: int, expected: list[float]) -> None:
     np.testing.assert_array_equal(seasonal_naive(np.array(history, float), horizon, 3), expected)
 
 

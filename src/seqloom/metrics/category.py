@@ -60,9 +60,7 @@ LOG_LOSS: Metric[Classes] = Metric(
 )
 
 
-def _check(
-    y: Sequence[str | None], y_hat: Sequence[str], labels: Sequence[str], probabilities: Floats | None
-) -> None:
+def _check(y: Sequence[str | None], y_hat: Sequence[str], labels: Sequence[str], probabilities: Floats | None) -> None:
     if len(y) != len(y_hat):
         raise DataError(f"{len(y)} true labels but {len(y_hat)} predictions; expected one each per example.")
     if all(value is None for value in y):

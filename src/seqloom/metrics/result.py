@@ -55,9 +55,7 @@ class Result:
         return shape
 
 
-def overall(
-    metrics: Sequence[Metric[Rows]], rows: Rows, windows: Groups, *, unit: str = ""
-) -> dict[str, Value]:
+def overall(metrics: Sequence[Metric[Rows]], rows: Rows, windows: Groups, *, unit: str = "") -> dict[str, Value]:
     """Value and bootstrap interval of every metric; all metrics share the same resamples."""
     parts = [metric.sums(rows, windows) for metric in metrics]
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
@@ -68,9 +66,7 @@ def overall(
     }
 
 
-def by_group(
-    metrics: Sequence[Metric[Rows]], rows: Rows, groups: Groups
-) -> dict[str, dict[str, float | None]]:
+def by_group(metrics: Sequence[Metric[Rows]], rows: Rows, groups: Groups) -> dict[str, dict[str, float | None]]:
     """Value of every metric for every group."""
     columns = {metric.name: metric.finish(metric.sums(rows, groups)) for metric in metrics}
     return {

@@ -43,9 +43,7 @@ class AutoEts:
             return "statsforecast is not installed: `pip install 'seqloom[rivals]'`"
         return None
 
-    def forecast(
-        self, windows: Sequence[Window], horizon: int, *, season: int, levels: Sequence[int]
-    ) -> Forecasts:
+    def forecast(self, windows: Sequence[Window], horizon: int, *, season: int, levels: Sequence[int]) -> Forecasts:
         """Forecast each window; windows too short for ETS are answered by seasonal naive, and counted.
 
         Raises:

@@ -48,9 +48,7 @@ class ForecastRival(Protocol):
     def available(self) -> str | None:
         """None when it can run, else the reason why not and what to install."""
 
-    def forecast(
-        self, windows: Sequence[Window], horizon: int, *, season: int, levels: Sequence[int]
-    ) -> Forecasts:
+    def forecast(self, windows: Sequence[Window], horizon: int, *, season: int, levels: Sequence[int]) -> Forecasts:
         """Forecast `horizon` steps after each window, with intervals at `levels` (percent).
 
         Windows of one series must come in the order of their cutoffs.

@@ -23,9 +23,7 @@ class SeasonalNaive:
         """Always available."""
         return None
 
-    def forecast(
-        self, windows: Sequence[Window], horizon: int, *, season: int, levels: Sequence[int]
-    ) -> Forecasts:
+    def forecast(self, windows: Sequence[Window], horizon: int, *, season: int, levels: Sequence[int]) -> Forecasts:
         """Forecast each window by `seasonal_naive`, intervals by `naive_errors`."""
         shape = (len(windows), horizon)
         points = [seasonal_naive(window.history, horizon, season) for window in windows]
