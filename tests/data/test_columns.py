@@ -102,3 +102,10 @@ def test_missing_columns_are_all_named_with_the_nearest() -> None:
     text = str(caught.value)
     assert "there is no column 'sale'. Did you mean 'sales'? The table has: sales, ds." in text
     assert "there is no column 'zzz'. The table has" in text
+
+
+@given(st.lists(st.text("0123456789.,eE+- '\u00a0x", max_size=8), min_size=1, max_size=4), st.booleans())
+def test_every_cell_is_a_number_missing_or_an_error(cells: list[str], comma: bool) -> None:
+    values, errors = numbers(list(cells), DataSettings(decimal_comma=comma))
+    absent = sum(cell.strip() in ("", "-", "--", ".") for cell in cells)
+    assert (int(np.isnan(values).sum()) > absent) == bool(errors)

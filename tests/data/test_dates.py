@@ -127,3 +127,9 @@ def test_iso_times_with_any_offset_are_exact(moments: list[datetime], hours: int
         hours = 0
     assert times == [(moment - timedelta(hours=hours)).isoformat() for moment in moments]
     assert ledger.errors == []
+
+
+@given(st.lists(st.one_of(st.none(), st.text("0123456789-/.: TZ+JanapmQ", max_size=20)), min_size=1, max_size=4))
+def test_every_cell_is_a_date_or_an_error(cells: list[str | None]) -> None:
+    times, ledger = read(pl.Series(cells, dtype=pl.String))
+    assert ("NaT" in times) == bool([problem for problem in ledger.errors if problem.code != "mixed-zones"])

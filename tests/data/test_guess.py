@@ -47,6 +47,12 @@ def test_long_table_finds_its_series() -> None:
         guess_series(frame.drop("store"))
 
 
+def test_a_column_that_names_every_row_names_no_series() -> None:
+    frame = pl.DataFrame({"ds": DAYS[:5] * 2, "name": list("abcdefghij"), "y": range(10)})
+    with pytest.raises(DataError, match=r"no column tells the rows apart"):
+        guess_series(frame)
+
+
 def test_decimal_comma_is_seen() -> None:
     frame = pl.DataFrame({"datum": ["01.02.2020", "02.02.2020"], "wert": ["1,5", "1.234,25"]})
     guess = guess_series(frame)

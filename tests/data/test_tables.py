@@ -144,3 +144,20 @@ def test_what_a_csv_writer_writes_is_read_back_with_its_lines(
     lines = row_lines(file)
     assert lines is not None
     assert lines.tolist() == starts
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["t.csv", "t.tsv", "t.jsonl"]),
+    st.one_of(st.binary(max_size=40), st.text('a1,;\t\n\r" {}:[]é', max_size=40).map(str.encode)),
+)
+def test_no_file_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes) -> None:
+    file = tmp_path_factory.mktemp("t") / name
+    file.write_bytes(content)
+    try:
+        frame = read_table(file, PLAIN)
+    except DataError:
+        return  # any other exception fails the test
+    lines = row_lines(file)
+    assert lines is not None
+    assert len(lines) == frame.height

@@ -22,7 +22,7 @@ Texts = npt.NDArray[np.object_]
 
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", ".", "?")
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_COMMA_NUMBER = r"^[+-]?([1-9]\d{0,2}([. '\x{a0}\x{202f}]\d{3})+|\d+)?(,\d*)?([eE][+-]?\d+)?$"
+_COMMA_NUMBER = r"^[+-]?(([1-9]\d{0,2}([. '\x{a0}\x{202f}]\d{3})+|\d+)(,\d*)?|,\d+)([eE][+-]?\d+)?$"
 _DECIMAL_COMMA = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$"
 
@@ -105,7 +105,6 @@ def _numbers_of_text(cells: pl.Series, settings: DataSettings, ledger: Ledger) -
     missing = cells.str.to_lowercase().is_in(MISSING) | cells.is_null()
     cells = cells.zip_with(~missing, pl.Series([None], dtype=pl.String))
     lawful = cells.str.contains(_COMMA_NUMBER if settings.decimal_comma else _NUMBER)
-    lawful &= cells.str.contains(r"\d")
     bad = (~lawful).fill_null(False)
     if bad.any():
         _report_bad_cells(cells, bad, settings, ledger)

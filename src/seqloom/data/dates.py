@@ -60,6 +60,19 @@ def time_column(frame: pl.DataFrame, name: str, settings: DataSettings, ledger: 
     """Column `name` as (rows,) datetime64[us]; cells that are no dates are NaT and errors in the ledger."""
     require_columns(frame, [name], ledger)
     column = frame[name]
+    if column.dtype == pl.String and not column.has_nulls():
+        # Long tables repeat each date for every series: read the distinct ones, and all only to name bad rows.
+        distinct, trial = column.unique(maintain_order=True), Ledger()
+        times = _read(distinct, settings, trial)
+        if not trial.errors:
+            ledger.problems.extend(trial.problems)
+            places = column.replace_strict(distinct, np.arange(len(distinct)), return_dtype=pl.Int64)
+            return np.asarray(times[places.to_numpy()])
+    return _read(column, settings, ledger)
+
+
+def _read(column: pl.Series, settings: DataSettings, ledger: Ledger) -> Times:
+    name = column.name
     if isinstance(column.dtype, pl.Datetime) or column.dtype == pl.Date:
         local, offsets = _typed(column)
     elif column.dtype.is_nested() or column.dtype in (pl.Boolean, pl.Binary, pl.Time, pl.Duration):

@@ -158,7 +158,7 @@ def _looks_like_decimal_comma(column: pl.Series) -> bool:
 
 
 def _find_id(frame: pl.DataFrame, time: str, times: Times, numbers: list[str], target: Sequence[str]) -> str | None:
-    """The column that tells repeated dates apart, if dates repeat."""
+    """The column that tells repeated dates apart, if dates repeat; a series has two rows or more, mostly."""
     if len(np.unique(times)) == len(times):
         return None
     dated = frame.with_columns(pl.Series("__time", times)) if "__time" not in frame.columns else frame
@@ -166,7 +166,9 @@ def _find_id(frame: pl.DataFrame, time: str, times: Times, numbers: list[str], t
     named = [name for name in numbers if _rank(name, _ID_NAMES) < len(_ID_NAMES) and name not in target]
     fitting = [
         name for name in texts + named
-        if not frame[name].dtype.is_nested() and not dated.select("__time", name).is_duplicated().any()
+        if not frame[name].dtype.is_nested()
+        and 2 * frame[name].n_unique() <= frame.height
+        and not dated.select("__time", name).is_duplicated().any()
     ]  # fmt: skip
     if not fitting:
         raise DataError(

@@ -282,7 +282,7 @@ def clock_changes(times: Times) -> Booleans:
     month = times.astype("datetime64[M]").astype(np.int64) % 12 + 1
     sunday = (days.astype(np.int64) + 4) % 7 == 0
     clock = (times - days).astype(np.int64)
-    return np.asarray(sunday & np.isin(month, [3, 4, 9, 10, 11]) & (clock > 0) & (clock <= 3 * HOUR))
+    return np.asarray(sunday & np.isin(month, [3, 4, 9, 10, 11]) & (clock > 0) & (clock < 4 * HOUR))
 
 
 def _on_grid(rows: _Rows, frequency: str, uses: Sequence[ColumnUse], ledger: Ledger) -> Segments:

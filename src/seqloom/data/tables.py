@@ -175,6 +175,7 @@ class _Scan:
     lines: npt.NDArray[np.int64]
     cells: npt.NDArray[np.int64]
     blank: npt.NDArray[np.bool_]  # over all records, so that rows read from blank lines can be removed
+    header: slice  # bytes of the first record
     stray_quote: int | None  # line of the first quote that neither opens nor closes a cell
 
 
@@ -193,7 +194,9 @@ def _scan(data: bytes, separator: str) -> _Scan:
     lines = 1 + np.searchsorted(newlines, starts)
     stray = _stray_quote(text, is_quote & inside, separator, unclosed=bool(inside[-1]))
     line = None if stray is None else 1 + int(np.searchsorted(newlines, stray))
-    return _Scan(lines[~blank].astype(np.int64), cells[~blank], blank, line)
+    first = int(np.argmin(blank))
+    header = slice(int(starts[first]), int(ends[first]))
+    return _Scan(lines[~blank].astype(np.int64), cells[~blank], blank, header, line)
 
 
 def _stray_quote(
@@ -216,7 +219,7 @@ def _read_separated(data: bytes, file: Path, separator: str) -> pl.DataFrame:
             f"'{file}', line {scan.stray_quote}: a quote is not closed, or stands inside a cell that is not quoted. "
             'Close it, or write the cell as "5"" pipe": quotes around it and doubled within.'
         )
-    names = _header(data, file, separator)
+    names = _header(data[scan.header].decode(), file, separator)
     wrong = np.flatnonzero(scan.cells != len(names))
     if wrong.size:
         row, line, cells = int(wrong[0]), int(scan.lines[wrong[0]]), int(scan.cells[wrong[0]])
@@ -237,9 +240,11 @@ def _read_separated(data: bytes, file: Path, separator: str) -> pl.DataFrame:
     return frame.filter(pl.Series(~scan.blank[np.argmin(scan.blank) :]))[1:]
 
 
-def _header(data: bytes, file: Path, separator: str) -> list[str]:
-    records = csv.reader(io.StringIO(data.decode()), delimiter=separator)
-    names = [name.strip() for name in next(record for record in records if record)]
+def _header(record: str, file: Path, separator: str) -> list[str]:
+    try:
+        names = [name.strip() for name in next(csv.reader(io.StringIO(record, newline=""), delimiter=separator))]
+    except csv.Error as error:
+        raise DataError(f"the header of '{file}' cannot be read: {error}. Write the names on one line.") from error
     # A frame's index written by other tools leaves its header blank.
     names = [name or f"column_{place}" for place, name in enumerate(names, 1)]
     twice = sorted({name for name in names if names.count(name) > 1})
