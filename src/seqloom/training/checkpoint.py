@@ -95,8 +95,7 @@ def _write(final: Path, step: int, tensors: Mapping[str, Tensor], document: JSON
         temporary.mkdir()
         write_tensors(temporary / _TENSORS, tensors, {})
         write_json(temporary / _STATE, document)
-        write_json(temporary / _MANIFEST, _manifest(temporary, step))
-        sync(temporary)
+        write_json(temporary / _MANIFEST, _manifest(temporary, step))  # each write also syncs the directory
         _install(temporary, final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
