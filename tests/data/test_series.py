@@ -248,3 +248,11 @@ def test_every_row_is_found_again_on_the_grid(cells: dict[tuple[str, int], float
             if not np.isnan(segments.steps["y"][step]):
                 found[name, int((segments.times[step] - start) / np.timedelta64(1, "D"))] = segments.steps["y"][step]
     assert found == cells
+
+
+def test_columns_that_are_wholly_missing() -> None:
+    static = ColumnUse("s", "text", "static")
+    segments, _ = read({"ds": january(1, 2), "y": [1, 2], "s": ["", ""]}, [Y, static])
+    assert segments.static["s"].tolist() == [None]
+    with pytest.raises(PreflightError, match=r"column 'id', row 1: the name of the series is missing.*2 such rows"):
+        read({"ds": january(1, 2), "y": [1, 2], "id": ["", ""]}, id="id")

@@ -123,7 +123,7 @@ def select(segments: Segments, chosen: Sequence[int] | npt.NDArray[np.integer]) 
 def missing(column: Column) -> Booleans:
     """(n,) whether a value is missing: NaN (in any feature) or None."""
     if column.dtype == object:
-        return np.asarray(pl.Series(column, dtype=pl.String).is_null().to_numpy())
+        return np.asarray(np.equal(column, None)).astype(np.bool_)  # type: ignore[call-overload]
     lacking = np.isnan(column.astype(np.float64, copy=False))
     return np.asarray(lacking if lacking.ndim == 1 else lacking.any(axis=tuple(range(1, lacking.ndim))))
 
@@ -201,7 +201,7 @@ def _series_of_rows(
         targets = [use.name for use in uses if use.role == "target"]
         name = targets[0] if len(targets) == 1 else "series"
         return [name], np.zeros(frame.height, dtype=np.int64)
-    ids = pl.Series(text_column(frame, settings.id, ledger), dtype=pl.String)
+    ids = pl.Series(text_column(frame, settings.id, ledger).tolist(), dtype=pl.String)
     absent = np.flatnonzero(ids.is_null().to_numpy())
     if absent.size:
         message = (
