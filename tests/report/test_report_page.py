@@ -115,6 +115,18 @@ def test_receipts_and_ledger_are_shown(make_run: MakeRun) -> None:
     assert f"missing in {HOSTILE} row 12 31" in text
 
 
+def test_remarks_and_absences_of_rivals_are_said(make_run: MakeRun) -> None:
+    run = make_run()
+    metrics = json.loads((run / "metrics.json").read_text())
+    temperature = metrics["outputs"]["temperature"]
+    temperature["rivals"]["seasonal_naive"]["notes"] = ["3 values were filled."]
+    temperature["rivals_skipped"] = {"auto_ets": "statsforecast is not installed"}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    text = words(write_report(run))
+    assert "seasonal naive: 3 values were filled." in text
+    assert "auto ets did not run: statsforecast is not installed." in text
+
+
 def test_worst_window_is_the_one_with_the_largest_mae(make_run: MakeRun) -> None:
     run = make_run()
     table = pl.read_csv(run / "predictions" / "temperature.csv").drop_nulls("y")
@@ -150,6 +162,13 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(make_run: MakeRun, name: 
     text = words(write_report(run))
     assert f"{name} cannot be read:" in text
     assert "Learning curves" in text
+
+
+def test_a_table_without_a_needed_column_is_named(make_run: MakeRun) -> None:
+    run = make_run()
+    pl.read_csv(run / "history.csv").drop("y").write_csv(run / "history.csv")
+    text = words(write_report(run))
+    assert "history.csv cannot be read: it has the columns unique_id, ds and lacks y" in text
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "history.csv", "forecast.csv", "predictions/temperature.csv"])

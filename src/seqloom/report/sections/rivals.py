@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seqloom.report.html import Html, element, note, section, table
@@ -29,7 +29,16 @@ def rivals(run: RunFiles, output: Output) -> Html:
         "Marked: the best value of each column."
     )
     alone = None if len(contenders) > 1 else note("No rival was evaluated.")
-    return section(title, table(head, rows), explained, alone, _receipts(metrics))
+    return section(title, table(head, rows), explained, alone, *_remarks(output), _receipts(metrics))
+
+
+def _remarks(output: Output) -> Iterator[Html]:
+    """What the rivals repaired or replaced on the way, and why others did not run."""
+    for name, scores in output.scores.get("rivals", {}).items():
+        for remark in scores.get("notes", []):
+            yield note(f"{name.replace('_', ' ')}: {remark}")
+    for name, reason in output.scores.get("rivals_skipped", {}).items():
+        yield note(f"{name.replace('_', ' ')} did not run: {reason}.")
 
 
 def _heading(name: str, metric: Mapping[str, Any]) -> Html:
