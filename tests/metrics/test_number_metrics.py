@@ -4,6 +4,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from seqloom.errors import DataError
 from seqloom.metrics import score_number
+from seqloom.metrics.number import explained
 
 
 def test_agreement_with_scikit_learn_far_from_zero() -> None:
@@ -29,6 +30,12 @@ def test_interval_of_r2_agrees_with_resampling_by_scikit_learn() -> None:
 
 def test_constant_truth_has_no_r2() -> None:
     assert score_number(np.full(5, 0.1), np.arange(5.0)).metrics["R2"].value is None
+
+
+def test_a_resample_of_one_value_has_no_r2() -> None:
+    value, count = np.linspace(0.01, 1, 200), 7
+    sums = np.stack([0 * value + 1, sum([value**2] * count), sum([value] * count), 0 * value + count], axis=-1)
+    assert np.isnan(explained(sums)).all()
 
 
 def test_unknown_truth_is_left_out() -> None:

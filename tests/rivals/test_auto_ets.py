@@ -59,6 +59,12 @@ def test_short_histories_are_answered_by_seasonal_naive_and_counted() -> None:
     assert "2 windows were too short or degenerate" in got.notes[1]
 
 
+def test_less_than_two_seasons_are_too_short() -> None:
+    window = Window("a", seasonal(17))
+    got = AutoEts().forecast([window], 3, season=7, levels=[])
+    np.testing.assert_array_equal(got.y_hat, SeasonalNaive().forecast([window], 3, season=7, levels=[]).y_hat)
+
+
 def test_a_series_that_ets_cannot_fit_is_answered_by_seasonal_naive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_ets, "_fit", lambda filled, season: None)
     window = Window("a", seasonal(70))

@@ -108,7 +108,7 @@ def _fit(filled: Floats, season: int) -> Any:
     from statsforecast.models import AutoETS
 
     try:
-        return AutoETS(season_length=season if season <= LONGEST_SEASON else 1).fit(filled)
+        return AutoETS(season_length=season).fit(filled)
     except (ArithmeticError, LookupError, NotImplementedError, ValueError):
         return None  # counted by the caller: the window is answered by seasonal naive
 
