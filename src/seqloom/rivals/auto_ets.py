@@ -35,7 +35,7 @@ class AutoEts:
     """
 
     max_history: int = 1100
-    fits: int = 200
+    fits: int = 100
 
     def available(self) -> str | None:
         """None with statsforecast installed, else what to install."""
