@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -113,6 +114,17 @@ class SequenceModel(nn.Module):
             input.fit(columns[name])
         for name, output in self.outputs.items():
             output.fit(targets[name])
+
+    def assume(self) -> None:
+        """Fit on made-up columns and build, to look at shapes before any data were read: ten words each."""
+        words = np.array([f"word {k}" for k in range(10)], dtype=object)
+
+        def made_up(part: Input | Output) -> Column:
+            return words if part.reads_text else np.zeros((10, max(len(part.columns), 1)))
+
+        inputs = {name: made_up(input) for name, input in self.inputs.items()}
+        self.fit(inputs, {name: made_up(output) for name, output in self.outputs.items()})
+        self.build()
 
     def fitted(self) -> dict[str, Any]:
         """What was learned besides weights, as JSON."""

@@ -122,8 +122,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, str]
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     document, source = _read_yaml(text, str(path))
-    for override in overrides:
-        _override(document, override)
+    for entry in overrides:
+        override(document, entry)
     return parse_recipe(document, source=source), text
 
 
@@ -164,21 +164,26 @@ def _lines(node: yaml.Node | None, path: tuple[str, ...]) -> list[tuple[tuple[st
     return found
 
 
-def _override(document: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
+def override(document: dict[str, Any], entry: str) -> None:
+    """Apply one `key.path=value` to the plain form of a recipe.
+
+    Raises:
+        RecipeError: it is not of that form.
+    """
+    key, equals, text = entry.partition("=")
     if not equals or not key:
-        raise RecipeError(f"got {override!r}; expected key.path=value, such as training.steps=500")
+        raise RecipeError(f"got {entry!r}; expected key.path=value, such as training.steps=500")
     *parents, last = key.split(".")
     place = document
     for parent in parents:
         inner = place.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"{override!r}: {parent!r} is a value, not a section")
+            raise RecipeError(f"{entry!r}: {parent!r} is a value, not a section")
         place = inner
     try:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{override!r}: the value is not valid YAML: {error}") from None
+        raise RecipeError(f"{entry!r}: the value is not valid YAML: {error}") from None
 
 
 def _by_kind(value: Any, room: str, base: type[Input] | type[Output], info: ValidationInfo) -> Any:

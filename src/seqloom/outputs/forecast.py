@@ -137,7 +137,8 @@ class Forecast(Output):
         corrected = raw.double().numpy() + self.correction[_steps(raw.shape[1], len(self.correction))]
         ordered = torch.from_numpy(np.sort(corrected, axis=-1)).flatten(2)
         wide = Scale(*(part.repeat_interleave(len(self.quantiles), dim=-1) for part in scale))
-        return wide.invert(ordered).reshape(raw.shape).numpy()
+        natural: Array = wide.invert(ordered).reshape(raw.shape).numpy()
+        return natural
 
     def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
         """MAE of the median."""
@@ -201,7 +202,8 @@ class Forecast(Output):
         """(B, U, C) what came to pass, NaN where it is not known."""
         values = as_matrix(self.read(segments))
         index = (segments.offsets[places.segment] + places.origin)[:, None] + np.arange(steps)
-        return values[index]
+        found: Array = values[index]
+        return found
 
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
         """Errors, coverage, widths; MASE by each series' own seasonal naive error before `ends`."""
@@ -257,20 +259,22 @@ def _steps(count: int, known: int) -> Steps:
 def _conformal(outside: Array, share: float) -> Array:
     """How far interval ends must move out so that `share` of the scores (B, U, C) lie inside, (U, C).
 
-    Steps are taken one by one where each has 50 scores, else together; the rank is the finite-sample one.
+    The finite-sample rank takes windows that overlap for one: B windows of U steps count as B / U. Steps
+    are taken one by one where each has 50 scores, else together.
     """
+    independent = len(outside) / max(outside.shape[1], 1)
     counts = (~np.isnan(outside)).sum(axis=0)
     if counts.size and counts.min() < 50:
-        pooled = outside.reshape(-1, outside.shape[2])
-        return np.broadcast_to(_ranked(pooled, share), outside.shape[1:])
-    return _ranked(outside, share)
+        return np.broadcast_to(_ranked(outside.reshape(-1, outside.shape[2]), share, independent), outside.shape[1:])
+    return _ranked(outside, share, independent)
 
 
-def _ranked(scores: Array, share: float) -> Array:
-    """The ceil((n + 1) share)-th smallest of n scores along the first axis; 0 where there are none."""
-    count = (~np.isnan(scores)).sum(axis=0)
-    rank = np.clip(np.ceil((count + 1) * share).astype(np.int64), 1, np.maximum(count, 1)) - 1
-    ordered = np.sort(scores, axis=0)
-    if not len(ordered):
+def _ranked(scores: Array, share: float, independent: float) -> Array:
+    """The quantile of the scores along the first axis that covers `share` of new ones (Romano et al., 2019)."""
+    if not len(scores):
         return np.zeros(scores.shape[1:])
-    return np.nan_to_num(np.take_along_axis(ordered, rank[None], axis=0)[0])
+    count = (~np.isnan(scores)).sum(axis=0)
+    level = min(share * (1 + 1 / max(independent, 1.0)), 1.0)
+    rank = np.clip(np.ceil(count * level).astype(np.int64), 1, np.maximum(count, 1)) - 1
+    found: Array = np.take_along_axis(np.sort(scores, axis=0), rank[None], axis=0)[0]
+    return np.nan_to_num(found)

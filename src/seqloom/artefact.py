@@ -1,0 +1,57 @@
+"""A trained model as one file: weights, all preprocessing, the recipe and what was measured. It runs no code."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqloom.errors import ArtefactError, SeqloomError
+from seqloom.model import SequenceModel
+from seqloom.recipe import parse_recipe
+from seqloom.saving import JSON, read_tensors, write_tensors
+
+
+class Artefact(NamedTuple):
+    """A model and the receipt of its making: metrics, data fingerprint, environment."""
+
+    model: SequenceModel
+    receipt: JSON
+
+
+def save_artefact(path: Path, model: SequenceModel, receipt: JSON) -> None:
+    """Write a `.seqloom` file; equal models give equal bytes."""
+    document = {"recipe": model.recipe.model_dump(mode="json"), "fitted": model.fitted(), "receipt": receipt}
+    write_tensors(path, model.state_dict(), document)
+
+
+def load_artefact(path: Path, *, trusted: Collection[str] = ()) -> Artefact:
+    """Read a `.seqloom` file.
+
+    Args:
+        path: the file.
+        trusted: import paths (`package.module:Class`) of cells, inputs and outputs of your own that the file may use.
+
+    Raises:
+        ArtefactError: the file is damaged, foreign, too new, or does not fit together.
+    """
+    tensors, document = read_tensors(path)
+    try:
+        model = SequenceModel(parse_recipe(document["recipe"], trusted=trusted), trusted=trusted)
+        model.restore(document["fitted"])
+        model.build()
+        expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+        found = {name: tuple(weight.shape) for name, weight in tensors.items()}
+        if found != expected:
+            raise ArtefactError(_difference(found, expected))
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, SeqloomError) as error:
+        raise ArtefactError(f"{path}: its parts do not fit together: {error}; ask for the file again") from error
+    return Artefact(model.eval(), document.get("receipt", {}))
+
+
+def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            return f"weight {name} has shape {found.get(name)}; the recipe expects {expected.get(name)}"
+    return "weights differ"

@@ -1,0 +1,312 @@
+"""What the commands do. Each takes paths and plain values, prints to a console and returns nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from seqloom.backtest import backtest
+from seqloom.data.guess import guess_series
+from seqloom.data.ledger import Ledger
+from seqloom.data.settings import DataSettings
+from seqloom.data.tables import locate_table, read_table
+from seqloom.dataset import Dataset, read_dataset
+from seqloom.errors import PreflightError, UsageError
+from seqloom.evaluate import Evaluation, evaluate, leak_found
+from seqloom.explain.model import explain_model
+from seqloom.fitting import prepare
+from seqloom.leak import require_no_leak
+from seqloom.model import SequenceModel
+from seqloom.recipe import Recipe, load_recipe, parse_recipe
+from seqloom.report.write import write_report
+from seqloom.run import (
+    plain_dates,
+    require_run,
+    resume_run,
+    run_data,
+    start_run,
+    train_run,
+    write_evaluation,
+    write_frame,
+)
+from seqloom.saving import write_bytes_atomic
+from seqloom.suggest import examples_recipe, forecast_recipe
+from seqloom.trained import Trained, load
+from seqloom.training.progress import ProgressBar
+
+
+def forecast(
+    console: Console,
+    data: Path,
+    horizon: int,
+    *,
+    time: str | None,
+    target: list[str],
+    id: str | None,
+    output: Path,
+    write_recipe: Path | None,
+    overwrite: bool,
+    overrides: list[str],
+) -> None:
+    """The main job: from a table to forecasts, in one go and without a recipe."""
+    if horizon < 1:
+        raise UsageError(f"--horizon is {horizon}; expected 1 or more")
+    frame = read_table(data, DataSettings())
+    guess = guess_series(frame, time=time, target=target, id=id)
+    console.print("[bold]Assumed[/]", *guess.assumptions, sep="\n  ", highlight=False)
+    text = render(forecast_recipe(guess, frame, horizon), f"What `seqloom forecast {data.name}` runs.")
+    if write_recipe is not None:
+        write_bytes_atomic(write_recipe, text.encode())
+        console.print(f"recipe written to {write_recipe}")
+    recipe = parse_recipe(_overridden(yaml.safe_load(text), overrides))
+    run, trained, dataset = _train(console, recipe, text, data, output, overwrite)
+    _evaluate(console, run, trained, dataset)
+    coming = trained.predict(data)
+    write_frame(run / "forecast.csv", coming)
+    write_report(run)
+    _show_coming(console, coming)
+    _say_files(console, run, ["forecast.csv", "model.seqloom", "report.html", "recipe.yaml"])
+    console.print(
+        f"\nNext: open {run / 'report.html'} in a browser; change {run / 'recipe.yaml'} and run "
+        f"`seqloom train {run / 'recipe.yaml'} --data {data} -o {run.parent / 'mine'}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _overridden(document: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    from seqloom.recipe import override
+
+    for one in overrides:
+        override(document, one)
+    return document
+
+
+def render(recipe: dict[str, Any], comment: str) -> str:
+    """A recipe as YAML with a line about where it comes from."""
+    return f"# {comment}\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+
+
+def init(console: Console, data: Path, inputs: dict[str, str], outputs: dict[str, str], output: Path) -> None:
+    """Write a recipe for a table, guessing what nobody said."""
+    if output.exists():
+        raise UsageError(f"{output} exists; choose another name with -o, or remove it")
+    settings = DataSettings()
+    frame = read_table(data, settings)
+    horizon = [name for name, kind in outputs.items() if kind == "forecast"]
+    series = bool(horizon) or (not outputs and _has_dates(frame))
+    if series:
+        guess = guess_series(frame, target=horizon)
+        console.print("[bold]Assumed[/]", *guess.assumptions, sep="\n  ", highlight=False)
+        document = forecast_recipe(guess, frame, 7)
+    else:
+        document = examples_recipe(frame, inputs, outputs)
+    parse_recipe(document)
+    document["data"] = {"table": locate_table(data, settings).name, **document["data"]}
+    text = render(document, f"Made by `seqloom init {data.name}`. Every setting: docs, page “Recipe”.")
+    write_bytes_atomic(output, text.encode())
+    console.print(text, markup=False, highlight=False)
+    console.print(f"recipe written to {output}\nNext: seqloom check {output} --data {data}", highlight=False)
+
+
+def _has_dates(frame: pl.DataFrame) -> bool:
+    from seqloom.errors import DataError
+
+    try:
+        guess_series(frame)
+    except DataError:
+        return False
+    return True
+
+
+def check(console: Console, recipe: Path, data: Path, overrides: list[str], as_json: bool) -> None:
+    """List every problem of the data before anything is trained."""
+    declared, _ = load_recipe(recipe, overrides)
+    ledger = Ledger()
+    problem: PreflightError | None = None
+    try:
+        ledger = read_dataset(SequenceModel(declared), data).ledger
+    except PreflightError as error:
+        problem = error
+    if as_json:
+        console.print_json(ledger.to_json() if problem is None else json.dumps({"errors": str(problem)}))
+    elif problem is None:
+        console.print(ledger.to_text() or "no problems found", markup=False, highlight=False, soft_wrap=True)
+        counts = f"{len(ledger.warnings)} warnings, {len(ledger.notes)} notes"
+        console.print(f"{data} is ready to train on: 0 errors, {counts}", highlight=False)
+    if problem is not None:
+        raise problem
+
+
+def explain(console: Console, target: Path, data: Path | None, as_json: bool) -> None:
+    """Topology, shapes, parameters and kernels of a recipe or a run."""
+    if target.is_dir() or target.suffix == ".seqloom":
+        model = load(target).model
+    else:
+        model = SequenceModel(load_recipe(target)[0])
+        if data is not None:
+            prepare(model, read_dataset(model, data))
+        else:
+            model.assume()
+            console.print("No --data given: vocabularies are assumed to hold ten words.", highlight=False)
+    explanation = explain_model(model)
+    if as_json:
+        console.print_json(json.dumps(explanation.to_json()))
+    else:
+        console.print(explanation.to_text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def explain_cell(console: Console, name: str, output: Path | None) -> None:
+    """A cell's equations, and a drawing of it as SVG."""
+    from seqloom.cells.cell import Cell
+    from seqloom.explain.cell import draw_cell
+    from seqloom.explain.cell import explain_cell as text_of
+    from seqloom.lookup import find
+
+    cell: type[Cell] = find("cells", name, Cell)  # type: ignore[type-abstract]
+    console.print(text_of(cell), markup=False, highlight=False, soft_wrap=True)
+    drawing = output or Path(f"{name.rpartition(':')[2]}.svg")
+    write_bytes_atomic(drawing, draw_cell(cell).encode())
+    console.print(f"drawing written to {drawing}", highlight=False)
+
+
+def train(console: Console, recipe: Path, data: Path, output: Path, overrides: list[str], overwrite: bool) -> None:
+    """Train what a recipe declares into a run directory."""
+    declared, text = load_recipe(recipe, overrides)
+    run, _, _ = _train(console, declared, text, data, output, overwrite)
+    _say_files(console, run, ["model.seqloom", "log.jsonl", "explain.txt"])
+    then = "backtest" if SequenceModel(declared).horizon else "predict"
+    console.print(f"Next: seqloom evaluate {run}; seqloom {then} {run} --data {data} -o answers.csv", highlight=False)
+
+
+def _train(
+    console: Console, recipe: Recipe, text: str, data: Path, output: Path, overwrite: bool
+) -> tuple[Path, Trained, Dataset]:
+    run, dataset = start_run(recipe, text, data, output, overwrite=overwrite)
+    for problem in [*dataset.ledger.warnings, *dataset.ledger.notes][:20]:
+        console.print(f"{problem.severity}: {problem.message}", markup=False, highlight=False, soft_wrap=True)
+    console.print((run / "explain.txt").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
+    with ProgressBar(recipe.training.steps, console) as bar:
+        trained = train_run(run, dataset, watcher=bar)
+    _say_trained(console, trained)
+    return run, trained, dataset
+
+
+def _say_trained(console: Console, trained: Trained) -> None:
+    found = trained.receipt
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in found["validation"].items())
+    console.print(f"trained {found['steps']} steps, best at step {found['best_step']}; last validation: {shown}")
+
+
+def resume(console: Console, run: Path, inexact: bool) -> None:
+    """Go on with an interrupted run, to the last bit."""
+    dataset = resume_run(run, inexact=inexact)
+    recipe, _ = load_recipe(run / "recipe.full.yaml")
+    with ProgressBar(recipe.training.steps, console) as bar:
+        trained = train_run(run, dataset, watcher=bar, resume=True)
+    _say_trained(console, trained)
+    _say_files(console, run, ["model.seqloom"])
+
+
+def evaluate_run(console: Console, run: Path, data: Path | None, json_file: Path | None) -> None:
+    """Score the test part beside the rivals, and run the leak test."""
+    data = run_data(run, data)
+    trained = load(run)
+    _evaluate(console, run, trained, read_dataset(trained.model, data))
+    if json_file is not None:
+        write_bytes_atomic(json_file, (run / "metrics.json").read_bytes())
+    write_report(run)
+    _say_files(console, run, ["metrics.json", "report.html"])
+
+
+def _evaluate(console: Console, run: Path, trained: Trained, dataset: Dataset) -> None:
+    with console.status("evaluating on the test part, beside the rivals"):
+        found = evaluate(trained.model, dataset)
+    write_evaluation(run, found)
+    _show_scores(console, found)
+    leak = leak_found(found.document)
+    if leak is not None:
+        require_no_leak(leak)
+        console.print(f"leak test: {leak.windows} forecasts did not move when the future was changed", highlight=False)
+
+
+def _show_scores(console: Console, found: Evaluation) -> None:
+    for name, scores in found.document["outputs"].items():
+        table = Table(title=f"{name}: {scores['windows']} scored on the test part, 95 % intervals in brackets")
+        table.add_column("metric")
+        rivals = {rival: entry for rival, entry in scores["rivals"].items() if "metrics" in entry}
+        for column in ["this model", *rivals]:
+            table.add_column(column, justify="right")
+        for metric, value in scores["metrics"].items():
+            others = [_shown(entry["metrics"].get(metric)) for entry in rivals.values()]
+            table.add_row(metric, _shown(value), *others)
+        console.print(table)
+        for rival, entry in scores["rivals"].items():
+            for note in entry["notes"]:
+                console.print(f"{rival}: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(value: dict[str, Any] | None) -> str:
+    if value is None or value["value"] is None:
+        return "–"
+    low, high = value["lo"], value["hi"]
+    return f"{value['value']:.4g}" + (f" [{low:.4g}, {high:.4g}]" if low is not None else "")
+
+
+def predict(
+    console: Console, run: Path, data: Path, output: Path, name: str | None, horizon: int | None, trusted: list[str]
+) -> None:
+    """Answers for new data."""
+    answers = load(run, trusted=trusted).predict(data, output=name, horizon=horizon)
+    write_frame(output, answers)
+    console.print(f"{len(answers)} answers written to {output}", highlight=False)
+
+
+def backtest_run(
+    console: Console, target: Path, data: Path, output: Path, windows: int | None, refit: int | None
+) -> None:
+    """Rolling-origin forecasts of a run, or of a recipe that is trained first."""
+    if target.is_dir():
+        trained = load(target)
+    else:
+        from seqloom.trained import fit
+
+        with console.status("training"):
+            trained = fit(target, data)
+    frames = backtest(trained.model, read_dataset(trained.model, data), windows=windows, refit=refit)
+    frame = pl.concat(frames.values())
+    write_frame(output, frame)
+    errors = (frame["y"] - frame["y_hat"]).abs()
+    console.print(f"{len(frame)} forecasts written to {output}; MAE {errors.mean():.6g}", highlight=False)
+    by_series = frame.group_by("unique_id", maintain_order=True).agg((pl.col("y") - pl.col("y_hat")).abs().mean())
+    for series, error in by_series.head(20).iter_rows():
+        console.print(f"  {series}: MAE {float(error):.6g}", markup=False, highlight=False)
+
+
+def report(console: Console, run: Path) -> None:
+    """The report as one page."""
+    require_run(run)
+    console.print(f"report written to {write_report(run)}", highlight=False)
+
+
+def _show_coming(console: Console, coming: pl.DataFrame) -> None:
+    shown = plain_dates(coming).drop("cutoff", "y").head(21)
+    table = Table(title="coming steps")
+    for column in shown.columns:
+        table.add_column(column, justify="left" if column in ("unique_id", "ds") else "right")
+    for row in shown.iter_rows():
+        table.add_row(*(f"{cell:.5g}" if isinstance(cell, float) else str(cell) for cell in row))
+    console.print(table)
+    if len(coming) > len(shown):
+        console.print(f"... and {len(coming) - len(shown)} more rows in forecast.csv")
+
+
+def _say_files(console: Console, run: Path, names: list[str]) -> None:
+    for name in names:
+        console.print(f"  {run / name}", highlight=False, soft_wrap=True)

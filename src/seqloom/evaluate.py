@@ -1,0 +1,97 @@
+"""Measuring a model on a part of its data, beside the naive rivals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from seqloom.batch import cut, encode
+from seqloom.data.splits import ExampleSplit, Part
+from seqloom.dataset import Dataset, part_places, training_columns
+from seqloom.leak import LeakTest, leak_test
+from seqloom.model import SequenceModel
+from seqloom.outputs.output import Output, Places, RivalAnswers, Steps
+from seqloom.predict import answer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        document: `metrics.json`.
+        frames: by output, the model's answers.
+        rivals: by output and rival, theirs.
+    """
+
+    document: dict[str, Any]
+    frames: dict[str, pl.DataFrame]
+    rivals: dict[str, dict[str, pl.DataFrame]]
+
+
+def evaluate(model: SequenceModel, dataset: Dataset, part: Part = "test", *, rivals: bool = True) -> Evaluation:
+    """Score a part, beside every rival, with the leak test for forecasts.
+
+    Raises:
+        DataError: the part holds nothing to score.
+    """
+    places = part_places(model, dataset, part)
+    encoded = encode(dataset.segments, model.inputs, model.outputs)
+    answers = answer(model, encoded, places)
+    frames = {name: output.frame(answers[name], dataset.segments, places) for name, output in model.outputs.items()}
+    found = {name: _rivals(model, output, dataset, places) if rivals else [] for name, output in model.outputs.items()}
+    ends = test_starts(dataset)
+    document: dict[str, Any] = {
+        "part": part,
+        "outputs": {
+            name: _scores(output, frames[name], found[name], dataset, ends) for name, output in model.outputs.items()
+        },
+        "data": dataset.fingerprint,
+    }
+    if model.horizon:
+        document["leak_test"] = leak_test(model, dataset.segments, places)._asdict()
+    shown = {name: {r.name: r.frame for r in rs if r.frame is not None} for name, rs in found.items()}
+    return Evaluation(document, frames, shown)
+
+
+def leak_found(document: dict[str, Any]) -> LeakTest | None:
+    """The leak test of an evaluation, if it had one."""
+    return LeakTest(**document["leak_test"]) if "leak_test" in document else None
+
+
+def test_starts(dataset: Dataset) -> Steps:
+    """(S,) where the test part of each segment begins; nothing after it may be used as a unit of error."""
+    if dataset.split is None or isinstance(dataset.split, ExampleSplit):
+        return dataset.ends
+    return dataset.split.test
+
+
+def _rivals(model: SequenceModel, output: Output, dataset: Dataset, places: Places) -> list[RivalAnswers]:
+    _, targets = training_columns(model, dataset)
+    return output.rivals(dataset.segments, places, targets[output.name])
+
+
+def _scores(
+    output: Output, frame: pl.DataFrame, rivals: list[RivalAnswers], dataset: Dataset, ends: Steps
+) -> dict[str, Any]:
+    scored = output.score(frame, dataset.segments, ends).to_json()
+    others = {
+        rival.name: {
+            **(output.score(rival.frame, dataset.segments, ends).to_json() if rival.frame is not None else {}),
+            "notes": list(rival.notes),
+        }
+        for rival in rivals
+    }
+    return {"kind": type(output).__name__.lower(), **scored, "rivals": others}
+
+
+def calibrate(model: SequenceModel, dataset: Dataset, places: Places) -> None:
+    """Let every output mend its stated uncertainty on places that were not trained on."""
+    encoded = encode(dataset.segments, model.inputs, model.outputs)
+    answers = answer(model, encoded, places)
+    batch = cut(encoded, places, model.inputs, model.outputs)
+    for name, output in model.outputs.items():
+        scale = batch.scales.get(output.source) if output.source else None
+        output.calibrate(answers[name], batch.targets[name].numpy(), scale)

@@ -1,0 +1,53 @@
+"""From a declared model and a dataset to a trained one: fit, build, train, calibrate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from seqloom.batch import encode
+from seqloom.dataset import Dataset, part_places, thin, training_columns
+from seqloom.evaluate import calibrate
+from seqloom.model import SequenceModel
+from seqloom.outputs.output import Places
+from seqloom.training.loop import Material, Standing, Watcher, train
+
+VALIDATION_WINDOWS = 1024  # at most so many, evenly spread, are looked at while training and for calibration
+
+
+class Fitted(NamedTuple):
+    """A trained model and how its training went."""
+
+    model: SequenceModel
+    standing: Standing
+
+
+def fit_model(
+    model: SequenceModel, dataset: Dataset, run: Path, *, watcher: Watcher | None = None, resume: bool = False
+) -> Fitted:
+    """Train a declared model on a dataset, leaving checkpoints and the log in `run`.
+
+    Vocabularies and scales are fitted on the training part; early stopping and calibration use the validation
+    part (the training part itself where there is none).
+    """
+    prepare(model, dataset)
+    valid = validation_places(model, dataset)
+    encoded = encode(dataset.segments, model.inputs, model.outputs)
+    material = Material(encoded, part_places(model, dataset, "train"), valid)
+    standing = train(model, material, run, watcher=watcher, resume=resume)
+    calibrate(model, dataset, valid)
+    return Fitted(model.eval(), standing)
+
+
+def prepare(model: SequenceModel, dataset: Dataset) -> None:
+    """Fit on the training part and make weights from the recipe's seed."""
+    model.fit(*training_columns(model, dataset))
+    torch.manual_seed(model.recipe.training.seed)
+    model.build()
+
+
+def validation_places(model: SequenceModel, dataset: Dataset) -> Places:
+    """Evenly spread places of the validation part."""
+    return thin(part_places(model, dataset, "valid"), VALIDATION_WINDOWS)

@@ -1,0 +1,129 @@
+"""`Stream`: one live sequence. Push steps as they arrive; the state has constant size and is a value."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from seqloom.batch import Batch, Encoded, cut, encode
+from seqloom.data.columns import number_column, text_column
+from seqloom.data.dates import time_column
+from seqloom.data.ledger import Ledger
+from seqloom.data.segments import Column, Segments
+from seqloom.errors import StreamingError, UsageError
+from seqloom.inputs.input import Role
+from seqloom.model import SequenceModel
+from seqloom.outputs.output import Array, Places, Shape
+from seqloom.scaling import Scale
+
+
+class StreamState(NamedTuple):
+    """All a stream remembers.
+
+    Attributes:
+        core: state of the recurrent core.
+        scales: of the inputs scaled by their own past; set by the first push and kept from then on.
+        recent: by lagged input, the last steps that its lags reach back to, (1, steps, F).
+    """
+
+    core: Any
+    scales: dict[str, Scale]
+    recent: dict[str, Tensor]
+
+
+class Stream:
+    """A model reading one sequence as it arrives.
+
+    Pushing a sequence in any pieces gives what pushing it whole gives, provided the first piece, which sets
+    the scale of inputs scaled by their own past, is the same.
+
+    Args:
+        model: a trained model.
+        state: where to go on from; from the beginning where omitted.
+        static: values of the static columns, by name.
+
+    Raises:
+        StreamingError: the model reads backwards.
+    """
+
+    def __init__(
+        self, model: SequenceModel, state: StreamState | None = None, *, static: dict[str, Any] | None = None
+    ) -> None:
+        if not model.causal:
+            raise StreamingError(
+                "this model reads each sequence backwards too (core.bidirectional: true), so its answers wait for the "
+                "end; train one with core.bidirectional: false to stream"
+            )
+        self.model = model.eval()
+        self.static = static or {}
+        self.state = state or StreamState(None, {}, {})
+
+    @torch.no_grad()
+    def push(self, steps: pl.DataFrame) -> dict[str, Array]:
+        """Read the next steps; answers (T, ...) of the outputs that give one per step, by name."""
+        table = self._segments(steps)
+        batch, recent = self._cut(table, origin=len(steps))
+        reading, core = self.model.read(batch, self.state.core)
+        self.state = StreamState(core, batch.scales, recent)
+        return {
+            name: output.answers(output(reading), batch.scales.get(str(output.source)))[0]
+            for name, output in self.model.outputs.items()
+            if output.shape is Shape.STEPS
+        }
+
+    @torch.no_grad()
+    def forecast(self, coming: pl.DataFrame) -> dict[str, Array]:
+        """Forecasts (U, C, Q) of the coming steps, by output; the stream itself stays where it is.
+
+        Args:
+            coming: a row for each coming step with its date and the columns that are known ahead.
+        """
+        if not self.state.scales:
+            raise UsageError("nothing was pushed yet; push the history before asking for a forecast")
+        batch, _ = self._cut(self._segments(coming), origin=0)
+        reading, _ = self.model.read(batch, self.state.core)
+        return {
+            name: output.answers(output(reading), batch.scales.get(str(output.source)))[0]
+            for name, output in self.model.outputs.items()
+            if output.shape is Shape.OWN
+        }
+
+    def _cut(self, table: Segments, origin: int) -> tuple[Batch, dict[str, Tensor]]:
+        """The batch of new steps, with what the lags reach back to before them; and what to remember."""
+        encoded = encode(table, self.model.inputs, {})
+        reach = self.model.longest_lag
+        joined = {}
+        for name, input in self.model.inputs.items():
+            values = encoded.inputs[name]
+            if input.role is not Role.STATIC:
+                before = self.state.recent.get(name, values.new_full((1, 0, values.shape[1]), input.missing))[0]
+                filler = values.new_full((reach - len(before), values.shape[1]), input.missing)
+                values = torch.cat([filler, before, values])
+            joined[name] = values
+        total = reach + int(table.offsets[-1])
+        places = Places(*(np.array([value]) for value in (0, reach, reach + origin, total)))
+        longer = Encoded(torch.tensor([0, total]), joined, {})
+        batch = cut(longer, places, self.model.inputs, {}, self.state.scales)
+        recent = {n: joined[n][total - reach :].unsqueeze(0) for n, i in self.model.inputs.items() if i.lags}
+        return batch, recent
+
+    def _segments(self, frame: pl.DataFrame) -> Segments:
+        settings, ledger = self.model.recipe.data, Ledger()
+        steps: dict[str, Column] = {}
+        for input in self.model.inputs.values():
+            for column in input.columns if input.role is not Role.STATIC else []:
+                if column not in frame.columns and input.role is Role.PAST:
+                    steps[column] = np.full(len(frame), None if input.reads_text else np.nan)
+                elif input.reads_text:
+                    steps[column] = text_column(frame, column, ledger)
+                else:
+                    steps[column] = number_column(frame, column, settings, ledger)
+        times = time_column(frame, settings.time, settings, ledger) if settings.time else None
+        ledger.raise_if_errors()
+        static = {name: np.array([value]) for name, value in self.static.items()}
+        offsets = np.array([0, len(frame)], np.int64)
+        return Segments(["stream"], offsets, steps, static, times, settings.frequency)

@@ -1,0 +1,116 @@
+"""From a table that nobody described to a recipe: what `seqloom forecast` and `seqloom init` start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from seqloom.data.guess import Guess, Kind, guess_kinds
+
+# Steps of a year, or of the next longer season, by frequency.
+LONGER_SEASON = {"1d": 364, "1bd": 260, "1h": 168, "30m": 336, "15m": 672}
+CALENDAR = {
+    "1h": ["hour", "day_of_week", "day_of_year"],
+    "30m": ["hour", "day_of_week", "day_of_year"],
+    "15m": ["hour", "day_of_week", "day_of_year"],
+    "1d": ["day_of_week", "day_of_month", "day_of_year"],
+    "1bd": ["day_of_week", "day_of_month", "day_of_year"],
+    "1w": ["day_of_year"],
+}
+MOST_WINDOWS = 2000  # scored windows beyond which origins are taken one horizon apart
+
+
+def forecast_recipe(guess: Guess, frame: pl.DataFrame, horizon: int) -> dict[str, Any]:
+    """A recipe, in its plain form, that forecasts what `guess` found."""
+    series = frame[guess.id].n_unique() if guess.id else 1
+    steps = frame.height // max(series, 1)
+    return {
+        "seqloom": 1,
+        "data": _data(guess, horizon, series, steps),
+        "inputs": _inputs(guess, steps),
+        "core": {"cell": "lstm", "hidden_size": 64 if series * steps >= 500 else 32},
+        "outputs": {
+            "forecast": {"kind": "forecast", "columns": list(guess.targets), "horizon": horizon, "dropout": 0.1}
+        },
+        "training": {"steps": 800, "lr": 0.004, "warmup_steps": 100, "average": 0.99, "validate_every": 50},
+    }
+
+
+def _data(guess: Guess, horizon: int, series: int, steps: int) -> dict[str, Any]:
+    windows = series * max(round(0.15 * steps), 1)
+    found: dict[str, Any] = {"time": guess.time}
+    if guess.id:
+        found["id"] = guess.id
+    if guess.frequency:
+        found["frequency"] = guess.frequency
+    if guess.decimal_comma:
+        found["decimal_comma"] = True
+    found["context_length"] = context_length(guess.season_length, horizon, steps)
+    found["split"] = {"valid": 0.15, "test": 0.15, "stride": 1 if windows <= MOST_WINDOWS else horizon}
+    return found
+
+
+def context_length(season: int, horizon: int, steps: int) -> int:
+    """Eight short seasons or two long ones, at least twice the horizon, at most a third of the history."""
+    seasons = 8 if season <= 7 else 4 if season <= 24 else 2
+    return max(min(max(seasons * season, 2 * horizon), steps // 3), 1)
+
+
+def _inputs(guess: Guess, steps: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "past": {"kind": "series", "columns": list(guess.targets), "scale": "own", "lags": _lags(guess, steps)}
+    }
+    if guess.frequency in CALENDAR:
+        found["calendar"] = {"kind": "calendar", "features": CALENDAR[guess.frequency]}
+    elif guess.frequency:
+        found["calendar"] = {"kind": "calendar", "features": ["month"]}
+    if guess.numbers:
+        found["covariates"] = {"kind": "series", "columns": list(guess.numbers), "role": "past"}
+    for column in guess.categories:
+        found[_name(column, found)] = {"kind": "category", "columns": [column], "role": "past"}
+    if guess.id:
+        found["series"] = {"kind": "category", "columns": [guess.id], "role": "static"}
+    return found
+
+
+def _lags(guess: Guess, steps: int) -> list[int]:
+    longer = LONGER_SEASON.get(str(guess.frequency))
+    return [guess.season_length] + ([longer] if longer and steps > 3 * longer else [])
+
+
+def _name(column: str, taken: dict[str, Any]) -> str:
+    plain = "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in column) or "column"
+    return plain if plain not in taken else f"{plain}_{len(taken)}"
+
+
+def examples_recipe(frame: pl.DataFrame, inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Any]:
+    """A recipe for a table of examples; kinds that the caller does not give are guessed.
+
+    Without any output the last column that can be one is taken.
+    """
+    kinds = guess_kinds(frame)
+    outputs = outputs or _guessed_output(kinds, inputs)
+    inputs = inputs or {name: kind for name, kind in kinds.items() if name not in outputs and kind in INPUT_ENTRIES}
+    return {
+        "seqloom": 1,
+        "data": {"split": {"valid": 0.15, "test": 0.15}},
+        "inputs": {_name(n, {}): {**INPUT_ENTRIES.get(k, {"kind": k}), "columns": [n]} for n, k in inputs.items()},
+        "core": {"cell": "lstm", "hidden_size": 64, "bidirectional": True, "dropout": 0.2},
+        "outputs": {_name(n, {}): {"kind": k, "columns": [n]} for n, k in outputs.items()},
+        "training": {"steps": 1000, "batch_size": 32},
+    }
+
+
+INPUT_ENTRIES: dict[str, dict[str, Any]] = {
+    "series": {"kind": "series"},
+    "number": {"kind": "number"},
+    "vector": {"kind": "vector"},
+    "category": {"kind": "category", "role": "static"},
+}
+
+
+def _guessed_output(kinds: dict[str, Kind], inputs: dict[str, str]) -> dict[str, str]:
+    answerable = [name for name, kind in kinds.items() if kind in ("category", "number", "labels")]
+    free = [name for name in answerable if name not in inputs]
+    return {free[-1]: kinds[free[-1]]} if free else {}
