@@ -1,0 +1,1 @@
+"""What is inside: a cell's equations, drawn; a model's shapes, parameters, memory and kernels."""

@@ -1,0 +1,65 @@
+"""The equations that people read are the ones that run."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqloom.cells.cell import Cell, GatedCell
+from seqloom.lookup import find, names
+
+CELLS = [find("cells", name, Cell) for name in names("cells")]
+
+
+def rows(cell: Cell, *, seed: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One step's input (I,) and a state of random vectors."""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(cell.input_size, generator=random, dtype=torch.float64)
+    state = cell.initial_state(1)
+    parts = (torch.randn(part.shape, generator=random, dtype=torch.float64) for part in state)
+    return x, type(state)(*parts)
+
+
+def evaluate(cell: Cell, x: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Every name that the equations give, for one row."""
+    scope = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "x": x, **cell.symbols()}
+    scope |= {name: part[0] for name, part in zip(state._fields, state, strict=True)}  # type: ignore[attr-defined]
+    for equation in cell.equations:
+        name, _, expression = equation.partition(" = ")
+        scope[name] = eval(expression, {"__builtins__": {}}, scope)
+    return scope
+
+
+def test_there_are_cells() -> None:
+    assert {"lstm", "gru", "rnn"} <= set(names("cells"))
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_equations_give_what_step_gives(kind: type[Cell]) -> None:
+    torch.manual_seed(0)
+    cell = kind(3, 5).double()
+    x, state = rows(cell, seed=1)
+    output, new = cell.step(cell.project(x.reshape(1, 1, -1))[:, 0], state)
+    found = evaluate(cell, x, state)
+    torch.testing.assert_close(found[cell.output], output[0], rtol=1e-13, atol=1e-14)
+    for name, part in zip(new._fields, new, strict=True):
+        torch.testing.assert_close(found[f"{name}_next"], part[0], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_equations_use_every_weight_and_nothing_else(kind: type[Cell]) -> None:
+    used = {n.id for text in kind.equations for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+    symbols = kind(2, 3).symbols()
+    assert set(symbols) <= used
+    assert sum(weight.numel() for weight in symbols.values()) == sum(w.numel() for w in kind(2, 3).parameters())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CELLS if issubclass(kind, GatedCell)])
+def test_symbols_are_slices_in_the_order_of_the_gates(kind: type[GatedCell]) -> None:
+    cell = kind(2, 3)
+    for letter, (name, weight) in {"i": ("W_i", cell.weight_ih), "h": ("b_h", cell.bias_hh)}.items():
+        stacked = torch.cat([cell.symbols()[f"{name}{gate}"] for gate in kind.gates])
+        assert torch.equal(stacked, weight), letter
