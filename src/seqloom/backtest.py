@@ -54,7 +54,10 @@ def _frames(model: SequenceModel, dataset: Dataset, places: Places) -> dict[str,
 def _cutoffs(places: Places, dataset: Dataset) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
     """The date of the first coming step of each window: windows of all series with the same one belong together."""
     assert dataset.segments.times is not None
-    return dataset.segments.times[dataset.segments.offsets[places.segment] + places.origin]
+    found: np.ndarray[tuple[int], np.dtype[np.datetime64]] = dataset.segments.times[
+        dataset.segments.offsets[places.segment] + places.origin
+    ]
+    return found
 
 
 def _last(places: Places, dataset: Dataset, windows: int | None) -> Places:

@@ -169,7 +169,7 @@ def explain_cell(console: Console, name: str, output: Path | None) -> None:
     from seqloom.explain.cell import explain_cell as text_of
     from seqloom.lookup import find
 
-    cell: type[Cell] = find("cells", name, Cell)  # type: ignore[type-abstract]
+    cell: type[Cell] = find("cells", name, Cell)
     console.print(text_of(cell), markup=False, highlight=False, soft_wrap=True)
     drawing = output or Path(f"{name.rpartition(':')[2]}.svg")
     write_bytes_atomic(drawing, draw_cell(cell).encode())
@@ -201,7 +201,9 @@ def _train(
 def _say_trained(console: Console, trained: Trained) -> None:
     found = trained.receipt
     shown = ", ".join(f"{name} {value:.4g}" for name, value in found["validation"].items())
-    console.print(f"trained {found['steps']} steps, best at step {found['best_step']}; last validation: {shown}")
+    console.print(
+        f"trained {found['steps']} steps, best at step {found['best_step']}; last validation: {shown or 'none'}"
+    )
 
 
 def resume(console: Console, run: Path, inexact: bool) -> None:
@@ -240,16 +242,16 @@ def _show_scores(console: Console, found: Evaluation) -> None:
     for name, scores in found.document["outputs"].items():
         table = Table(title=f"{name}: {scores['windows']} scored on the test part, 95 % intervals in brackets")
         table.add_column("metric")
-        rivals = {rival: entry for rival, entry in scores["rivals"].items() if "metrics" in entry}
+        rivals = scores["rivals"]
         for column in ["this model", *rivals]:
             table.add_column(column, justify="right")
         for metric, value in scores["metrics"].items():
             others = [_shown(entry["metrics"].get(metric)) for entry in rivals.values()]
             table.add_row(metric, _shown(value), *others)
         console.print(table)
-        for rival, entry in scores["rivals"].items():
-            for note in entry["notes"]:
-                console.print(f"{rival}: {note}", markup=False, highlight=False, soft_wrap=True)
+        notes = [(rival, note) for rival, entry in rivals.items() for note in entry["notes"]]
+        for rival, note in [*notes, *scores["rivals_skipped"].items()]:
+            console.print(f"{rival}: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _shown(value: dict[str, Any] | None) -> str:
@@ -286,7 +288,7 @@ def backtest_run(
     console.print(f"{len(frame)} forecasts written to {output}; MAE {errors.mean():.6g}", highlight=False)
     by_series = frame.group_by("unique_id", maintain_order=True).agg((pl.col("y") - pl.col("y_hat")).abs().mean())
     for series, error in by_series.head(20).iter_rows():
-        console.print(f"  {series}: MAE {float(error):.6g}", markup=False, highlight=False)
+        console.print(f"  {series}: MAE {error:.6g}", markup=False, highlight=False)
 
 
 def report(console: Console, run: Path) -> None:
@@ -301,7 +303,7 @@ def _show_coming(console: Console, coming: pl.DataFrame) -> None:
     for column in shown.columns:
         table.add_column(column, justify="left" if column in ("unique_id", "ds") else "right")
     for row in shown.iter_rows():
-        table.add_row(*(f"{cell:.5g}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*(f"{cell:.5g}" if isinstance(cell, float) else f"{cell}" for cell in row))
     console.print(table)
     if len(coming) > len(shown):
         console.print(f"... and {len(coming) - len(shown)} more rows in forecast.csv")

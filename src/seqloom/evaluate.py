@@ -78,13 +78,12 @@ def _scores(
 ) -> dict[str, Any]:
     scored = output.score(frame, dataset.segments, ends).to_json()
     others = {
-        rival.name: {
-            **(output.score(rival.frame, dataset.segments, ends).to_json() if rival.frame is not None else {}),
-            "notes": list(rival.notes),
-        }
+        rival.name: {**output.score(rival.frame, dataset.segments, ends).to_json(), "notes": list(rival.notes)}
         for rival in rivals
+        if rival.frame is not None
     }
-    return {"kind": type(output).__name__.lower(), **scored, "rivals": others}
+    skipped = {rival.name: " ".join(rival.notes) for rival in rivals if rival.frame is None}
+    return {"kind": type(output).__name__.lower(), **scored, "rivals": others, "rivals_skipped": skipped}
 
 
 def calibrate(model: SequenceModel, dataset: Dataset, places: Places) -> None:

@@ -30,14 +30,15 @@ def fit_model(
     """Train a declared model on a dataset, leaving checkpoints and the log in `run`.
 
     Vocabularies and scales are fitted on the training part; early stopping and calibration use the validation
-    part (the training part itself where there is none).
+    part. Without one (`data.split.valid: 0`) all steps are trained and nothing is calibrated.
     """
     prepare(model, dataset)
     valid = validation_places(model, dataset)
     encoded = encode(dataset.segments, model.inputs, model.outputs)
     material = Material(encoded, part_places(model, dataset, "train"), valid)
     standing = train(model, material, run, watcher=watcher, resume=resume)
-    calibrate(model, dataset, valid)
+    if len(valid.segment):
+        calibrate(model, dataset, valid)
     return Fitted(model.eval(), standing)
 
 
@@ -49,5 +50,7 @@ def prepare(model: SequenceModel, dataset: Dataset) -> None:
 
 
 def validation_places(model: SequenceModel, dataset: Dataset) -> Places:
-    """Evenly spread places of the validation part."""
+    """Evenly spread places of the validation part; none where the recipe leaves that part out."""
+    if model.recipe.data.split.valid == 0:
+        return part_places(model, dataset, "train").take(slice(0, 0))
     return thin(part_places(model, dataset, "valid"), VALIDATION_WINDOWS)

@@ -47,7 +47,8 @@ def find(room: str, name: str, base: type[T], trusted: Collection[str] | None = 
     found = [c for c in vars(module).values() if _is_own_class(c, base, module.__name__)]
     if len(found) != 1:
         raise RecipeError(f"{room}/{name}.py must hold exactly one {base.__name__}, found {len(found)}")
-    return found[0]
+    only: type[T] = found[0]
+    return only
 
 
 def _is_own_class(candidate: object, base: type, module: str) -> bool:

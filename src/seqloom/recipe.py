@@ -18,8 +18,6 @@ from seqloom.lookup import find
 from seqloom.outputs.output import Output, OutputSettings
 from seqloom.settings import Settings
 
-FORMAT = 1
-
 
 class CoreSettings(Settings):
     """The recurrent core."""
@@ -59,7 +57,7 @@ class TrainingSettings(Settings):
 class Recipe(Settings):
     """A whole declaration. Names of inputs and outputs are free; they appear in every report."""
 
-    seqloom: Literal[1] = Field(FORMAT, description="version of the recipe format")
+    seqloom: Literal[1] = Field(1, description="version of the recipe format")
     data: DataSettings = Field(default_factory=DataSettings, description="which table, and what its rows mean")
     inputs: dict[str, SerializeAsAny[InputSettings]] = Field({}, description="what goes in, by name")
     core: CoreSettings = Field(default_factory=CoreSettings, description="the recurrent core")
@@ -75,6 +73,10 @@ class Recipe(Settings):
     @classmethod
     def _outputs(cls, value: Any, info: ValidationInfo) -> Any:
         return _by_kind(value, "outputs", Output, info)
+
+    def with_frequency(self, frequency: str | None) -> Recipe:
+        """With the frequency that was found in the training data, so that new data are read on the same grid."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"frequency": frequency})})
 
     def render(self) -> str:
         """YAML with every setting, the defaults included."""
@@ -142,10 +144,20 @@ class Source:
         return self.name
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """The safe loader, with dates left as the text they are."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in entries if not tag.endswith(":timestamp")]
+    for letter, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _read_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_PlainLoader)
+        document = yaml.load(text, Loader=_PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{name} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
@@ -181,7 +193,7 @@ def override(document: dict[str, Any], entry: str) -> None:
             raise RecipeError(f"{entry!r}: {parent!r} is a value, not a section")
         place = inner
     try:
-        place[last] = yaml.safe_load(text)
+        place[last] = yaml.load(text, Loader=_PlainLoader)
     except yaml.YAMLError as error:
         raise RecipeError(f"{entry!r}: the value is not valid YAML: {error}") from None
 
@@ -255,4 +267,6 @@ def _sentence(path: tuple[str, ...], problem: Any, known: list[str], source: Sou
     if problem["type"] == "missing":
         return f"{where}: is missing"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
+        return f"{where}: {message}"
     return f"{where}: got {problem['input']!r}; {message[0].lower()}{message[1:]}"

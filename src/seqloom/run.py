@@ -52,7 +52,7 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
     dataset = read_dataset(model, data)
     run = run_directory(place, overwrite)
     write_bytes_atomic(run / "recipe.yaml", text.encode())
-    write_bytes_atomic(run / "recipe.full.yaml", recipe.render().encode())
+    write_bytes_atomic(run / "recipe.full.yaml", model.recipe.render().encode())
     write_json(run / "data.json", {"path": str(data.resolve()), "fingerprint": dataset.fingerprint})
     write_json(run / "environment.json", environment())
     write_ledger(run, dataset.ledger)

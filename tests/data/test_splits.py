@@ -72,7 +72,7 @@ def test_share_of_zero_leaves_a_part_out() -> None:
             {"valid": "2020-01-08", "test": "2020-01-04"},
             "the parts are out of order: train from 2020-01-01, valid from 2020-01-08",
         ),
-        ({"valid": 1.5}, "data.split.valid is 1.5; expected a share from 0 to below 1"),
+        ({"valid": 1.5}, "data.split.valid is 1.5 beside a number of steps; expected a whole number of steps"),
         ({"valid": 0.5, "test": 0.5}, "out of order"),
         ({"valid": "2020-01-05", "test": "2020-01-05"}, "the valid part has no observed step"),
         ({"valid": 0.01, "test": 0.2}, "the valid part has no observed step"),
@@ -146,3 +146,11 @@ def test_impossible_splits_of_examples_are_refused() -> None:
         draw(examples(9), valid=0.5, test=0.5)
     with pytest.raises(DataError, match=r"the draw leaves the valid part empty \(train 2, valid 0, test 0 rows of 2\)"):
         draw(examples(2), valid=0.1, test=0.1)
+
+
+def test_steps_count_from_the_end_of_each_series() -> None:
+    segments = series(lengths=(10, 6))
+    split = split_series(segments, SplitSettings(valid=2, test=3), ["y"])
+    assert split.test.tolist() == [7, 3]
+    assert split.valid.tolist() == [5, 1]
+    assert split.end.tolist() == [10, 6]

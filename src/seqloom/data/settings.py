@@ -10,14 +10,15 @@ from seqloom.settings import Settings
 class SplitSettings(Settings):
     """How the table is divided into train, valid and test.
 
-    With a time axis `valid` and `test` are the first date of each part (or its share of the time span)
-    and a window belongs to the part that all its target steps lie in. Without one they are shares of
-    the rows, drawn with `seed`, whole groups at a time where `group` names a column.
+    With a time axis `valid` and `test` are the first date of each part, or its share of the time span, or (from 1
+    on) its number of steps at the end of each series; a window belongs to the part that all its target steps
+    lie in. Without a time axis they are shares of the rows, drawn with `seed`, whole groups at a time where
+    `group` names a column.
     """
 
     column: str | None = Field(None, description="column holding train, valid or test for each row")
-    valid: float | str = Field(0.15, description="first date of validation, or its share of the data")
-    test: float | str = Field(0.15, description="first date of the test part, or its share of the data")
+    valid: float | str = Field(0.15, description="first date of validation, its share of the data, or its steps")
+    test: float | str = Field(0.15, description="first date of the test part, its share of the data, or its steps")
     until: str | None = Field(None, description="last date of the test part; later rows are not scored")
     stride: int = Field(1, ge=1, description="steps between the origins of neighbouring scored windows")
     group: str | None = Field(None, description="column whose equal values never straddle two parts")

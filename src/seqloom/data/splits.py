@@ -72,6 +72,8 @@ def split_series(segments: Segments, settings: SplitSettings, targets: Sequence[
         raise DataError(f"no series has an observed value in {_quoted(targets)}; expected at least one.")
     if settings.column is not None:
         return _by_column(segments, settings.column, ends)
+    if any(not isinstance(value, str) and value >= 1 for value in (settings.valid, settings.test)):
+        return _by_steps(settings, ends)
     return _by_date(segments, segments.times, settings, ends)
 
 
@@ -112,6 +114,23 @@ def _by_date(segments: Segments, times: Times, settings: SplitSettings, ends: In
     _require_order(valid, test, until, axis)
     edges = [np.minimum(_steps_before(segments, times, edge), ends) for edge in (valid, test, until)]
     split = SeriesSplit(edges[0], edges[1], edges[2], valid, test, axis[-1])
+    _require_scored(split, settings)
+    return split
+
+
+def _by_steps(settings: SplitSettings, ends: Integers) -> SeriesSplit:
+    """The last steps of each series, wherever it ends."""
+    counts = []
+    for name in ("valid", "test"):
+        value = getattr(settings, name)
+        if isinstance(value, str) or value != int(value):
+            raise DataError(
+                f"data.split.{name} is {value!r} beside a number of steps; expected a whole number of steps "
+                "for both valid and test (0 leaves a part out)."
+            )
+        counts.append(int(value))
+    test = np.maximum(ends - counts[1], 0)
+    split = SeriesSplit(np.maximum(test - counts[0], 0), test, ends)
     _require_scored(split, settings)
     return split
 

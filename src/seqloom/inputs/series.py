@@ -24,6 +24,8 @@ class SeriesSettings(InputSettings):
     lags: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="steps ago, such as one season, at which its values are shown once more"
     )
+    noise: float = Field(0.0, ge=0, description="deviation of Gaussian noise added to scaled values in training")
+    hidden_rate: float = Field(0.0, ge=0, lt=1, description="share of steps shown as unobserved in training")
 
 
 class Series(StandardisedInput):
@@ -45,6 +47,8 @@ class Series(StandardisedInput):
             raise ValueError("a series has values along time; for one number per sequence use kind: number")
         self._role = settings.role
         self.lags = settings.lags
+        self.noise = settings.noise
+        self.hidden_rate = settings.hidden_rate
         self.scaled_by_own_past = settings.scale == "own"
 
     @property
@@ -74,7 +78,13 @@ class Series(StandardisedInput):
 
     def forward(self, encoded: Tensor, scale: Scale | None) -> Tensor:
         """(B, T, F * (1 + lags)) to (B, T, features)."""
-        return with_flags(self.scaled(encoded, scale))
+        scaled = self.scaled(encoded, scale)
+        if self.training and self.noise:
+            scaled = scaled + self.noise * torch.randn_like(scaled)
+        if self.training and self.hidden_rate:
+            hidden = torch.rand(scaled.shape[:2]) < self.hidden_rate
+            scaled = torch.where(hidden.unsqueeze(-1), scaled.new_full((), self.missing), scaled)
+        return with_flags(scaled)
 
     def scaled(self, encoded: Tensor, scale: Scale | None) -> Tensor:
         """(B, T, F * (1 + lags)) in scaled units, NaN where missing."""

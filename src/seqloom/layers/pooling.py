@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -57,8 +58,22 @@ class Max(Pooling):
         return torch.where(empty, values.new_zeros(()), values)
 
 
-def pooling(name: Literal["last", "mean", "max"], bidirectional: bool) -> Pooling:
-    """The pooling of that name."""
-    if name == "last":
-        return Last(bidirectional)
-    return Mean() if name == "mean" else Max()
+class SideBySide(Pooling):
+    """Several poolings, one after another in the vector."""
+
+    def __init__(self, parts: Sequence[Pooling]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, input: Sequences) -> Tensor:
+        """(B, F times the number of parts)."""
+        return torch.cat([part(input) for part in self.parts], dim=-1)
+
+
+Name = Literal["last", "mean", "max"]
+
+
+def pooling(names: Sequence[Name], bidirectional: bool) -> Pooling:
+    """The poolings of those names, side by side."""
+    known = {"last": Last(bidirectional), "mean": Mean(), "max": Max()}
+    return SideBySide([known[name] for name in names])

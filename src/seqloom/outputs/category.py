@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import polars as pl
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from seqloom.data.segments import Column, Segments
-from seqloom.layers.pooling import pooling
+from seqloom.layers.pooling import Name, pooling
 from seqloom.metrics.category import score_category
 from seqloom.metrics.result import Result
 from seqloom.outputs.output import (
@@ -31,7 +29,7 @@ from seqloom.scaling import Scale
 class CategorySettings(OutputSettings):
     """What a recipe may say of a class to be answered."""
 
-    pooling: Literal["last", "mean", "max"] = Field("last", description="how the steps become one vector")
+    pooling: list[Name] = Field(["last"], min_length=1, description="how the steps become one vector: last, mean, max")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the pooled features dropped")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each target spread over all classes")
 
@@ -50,7 +48,9 @@ class Category(ClassOutput):
         """Pooling and a linear map."""
         self.pool = pooling(self.settings.pooling, bidirectional)
         classes = len(self.vocabulary.words)
-        self.decoder = nn.Sequential(nn.Dropout(self.settings.dropout), nn.Linear(features, classes))
+        self.decoder = nn.Sequential(
+            nn.Dropout(self.settings.dropout), nn.Linear(features * len(self.settings.pooling), classes)
+        )
 
     def encode(self, values: Column) -> Tensor:
         """(S,) class numbers from 0, -1 where the label is missing or was never seen in training."""

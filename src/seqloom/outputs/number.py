@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from pydantic import Field
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from seqloom.data.segments import Column, Segments
 from seqloom.inputs.input import as_matrix
-from seqloom.layers.pooling import pooling
+from seqloom.layers.pooling import Name, pooling
 from seqloom.metrics.number import score_number
 from seqloom.metrics.result import Result
 from seqloom.outputs.output import Array, Output, OutputSettings, Places, Reading, RivalAnswers, Shape, Steps
@@ -24,7 +25,7 @@ from seqloom.standardise import Standard
 class NumberSettings(OutputSettings):
     """What a recipe may say of a number to be answered."""
 
-    pooling: Literal["last", "mean", "max"] = Field("last", description="how the steps become one vector")
+    pooling: list[Name] = Field(["last"], min_length=1, description="how the steps become one vector: last, mean, max")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the pooled features dropped")
 
 
@@ -54,7 +55,9 @@ class Number(Output):
     def build(self, features: int, joined: int, bidirectional: bool) -> None:
         """Pooling and a linear map."""
         self.pool = pooling(self.settings.pooling, bidirectional)
-        self.decoder = nn.Sequential(nn.Dropout(self.settings.dropout), nn.Linear(features, 1))
+        self.decoder = nn.Sequential(
+            nn.Dropout(self.settings.dropout), nn.Linear(features * len(self.settings.pooling), 1)
+        )
 
     def encode(self, values: Column) -> Tensor:
         """(S, 1) standardised, NaN where unknown."""

@@ -109,7 +109,8 @@ def train(
             due = standing.step % settings.validate_every == 0 or standing.step == settings.steps
             if due:
                 _validate(model, material, average, best, standing)
-                journal.valid(standing.step, epoch, standing.metrics)
+                if standing.metrics:
+                    journal.valid(standing.step, epoch, standing.metrics)
                 if watcher:
                     watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
             if due or interrupt.asked:
@@ -169,8 +170,10 @@ def _validate(
     current = {name: weight.clone() for name, weight in model.state_dict().items()}
     model.load_state_dict(average.weights if average.decay else current)
     standing.metrics = measure(model, material.encoded, material.valid)
-    if standing.metrics["loss"] < standing.best_loss:
-        standing.best_loss, standing.best_step, standing.bad_validations = standing.metrics["loss"], standing.step, 0
+    # Without a validation part there is nothing to choose by: the newest weights are kept.
+    if standing.metrics.get("loss", -float("inf")) < standing.best_loss:
+        standing.best_loss = standing.metrics.get("loss", float("inf"))
+        standing.best_step, standing.bad_validations = standing.step, 0
         for name, weight in model.state_dict().items():
             best[name].copy_(weight)
     else:
@@ -180,7 +183,7 @@ def _validate(
 
 @torch.no_grad()
 def measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str, float]:
-    """Mean loss over the places, and each output's own metric, in evaluation mode."""
+    """Mean loss over the places, and each output's own metric, in evaluation mode; empty without any place."""
     model.eval()
     count = len(places.segment)
     sums: dict[str, list[tuple[float, int]]] = {}
