@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from seqloom.errors import ArtefactError, SeqloomError
 from seqloom.model import SequenceModel
-from seqloom.recipe import parse_recipe
+from seqloom.recipe import parse_text
 from seqloom.saving import JSON, read_tensors, write_tensors
 
 
@@ -21,7 +21,9 @@ class Artefact(NamedTuple):
 
 def save_artefact(path: Path, model: SequenceModel, receipt: JSON) -> None:
     """Write a `.seqloom` file; equal models give equal bytes."""
-    document = {"recipe": model.recipe.model_dump(mode="json"), "fitted": model.fitted(), "receipt": receipt}
+    # The recipe travels as text: the order of its inputs is the order of the core's features, and the document's
+    # keys are sorted.
+    document = {"recipe": model.recipe.render(), "fitted": model.fitted(), "receipt": receipt}
     write_tensors(path, model.state_dict(), document)
 
 
@@ -37,7 +39,7 @@ def load_artefact(path: Path, *, trusted: Collection[str] = ()) -> Artefact:
     """
     tensors, document = read_tensors(path)
     try:
-        model = SequenceModel(parse_recipe(document["recipe"], trusted=trusted), trusted=trusted)
+        model = SequenceModel(parse_text(document["recipe"], str(path), trusted=trusted), trusted=trusted)
         model.restore(document["fitted"])
         model.build()
         expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}

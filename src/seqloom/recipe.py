@@ -123,10 +123,21 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, str]
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    document, source = _read_yaml(text, str(path))
+    return parse_text(text, str(path), overrides), text
+
+
+def parse_text(
+    text: str, name: str, overrides: Sequence[str] = (), *, trusted: Collection[str] | None = None
+) -> Recipe:
+    """The recipe in a YAML text; `name` is where the text comes from, for errors.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    document, source = _read_yaml(text, name)
     for entry in overrides:
         override(document, entry)
-    return parse_recipe(document, source=source), text
+    return parse_recipe(document, trusted=trusted, source=source)
 
 
 class Source:

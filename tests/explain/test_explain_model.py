@@ -47,7 +47,7 @@ def reader(**core: Any) -> SequenceModel:
             "profile": {"kind": "vector", "size": 5},
         },
         "core": {"cell": "lstm", "hidden_size": 8, **core},
-        "outputs": {"word": {"kind": "category", "pooling": "mean"}, "tag": {"kind": "labels"}},
+        "outputs": {"word": {"kind": "category", "pooling": ["mean", "last"]}, "tag": {"kind": "labels"}},
     }
     model = SequenceModel(parse_recipe(document))
     columns = {"channels": np.ones((30, 3)), "age": np.arange(4.0), "profile": np.ones((4, 6))}
@@ -98,7 +98,7 @@ def test_which_layers_return_sequences() -> None:
     notes = {stage.name: stage.note for stage in explain_model(reader(num_layers=2)).stages}
     assert notes["core layer 1: LSTM"] == "returns sequences: yes, the next layer reads every step"
     assert notes["core layer 2: LSTM"] == (
-        "returns sequences: yes, word's pooling (mean) keeps one vector; tag reads every step"
+        "returns sequences: yes, word's pooling (mean, last) keeps one vector; tag reads every step"
     )
     coming = {stage.name: stage.note for stage in explain_model(forecaster()).stages}["core layer 2: GRU"]
     assert coming == "returns sequences: yes, y reads the steps after the origin"

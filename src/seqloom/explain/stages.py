@@ -83,12 +83,17 @@ def _after_core(model: SequenceModel) -> str:
 
 def _reads(name: str, output: Output) -> str:
     """What an output does with the sequence that the core returns."""
-    pools = [type(part).__name__.lower() for part in output.modules() if isinstance(part, Pooling)]
+    pools = [type(part).__name__.lower() for part in output.modules() if _pools(part)]
     if pools:
-        return f"{name}'s pooling ({pools[0]}) keeps one vector"
+        return f"{name}'s pooling ({', '.join(pools)}) keeps one vector"
     if output.shape is Shape.VECTOR:
         return f"{name} makes one vector of it"
     return f"{name} reads " + ("every step" if output.shape is Shape.STEPS else "the steps after the origin")
+
+
+def _pools(part: nn.Module) -> bool:
+    """Whether it is a pooling, and not several of them side by side."""
+    return isinstance(part, Pooling) and not any(isinstance(child, Pooling) for child in list(part.modules())[1:])
 
 
 def _outputs(model: SequenceModel, batch: Batch) -> list[Stage]:
