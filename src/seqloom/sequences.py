@@ -82,6 +82,8 @@ class Sequences:
 
     def last(self) -> Tensor:
         """(B, ...) the value at each row's last valid step; zeros for empty rows."""
+        if self.values.shape[1] == 0:
+            return self.values.new_zeros(self.values.shape[0], *self.values.shape[2:])
         rows = torch.arange(len(self.lengths), device=self.values.device)
         found = self.values[rows, (self.lengths.to(rows.device) - 1).clamp(min=0)]
         empty = (self.lengths == 0).to(rows.device).reshape(-1, *[1] * (found.dim() - 1))
