@@ -160,7 +160,9 @@ class SequenceModel(nn.Module):
 
     def join(self, batch: Batch) -> Sequences:
         """The features of all inputs side by side, (B, T, F); static ones stand at every step."""
-        B, T = len(batch.lengths), int(batch.lengths.max()) if len(batch.lengths) else 0
+        moving = [batch.inputs[name].shape[1] for name, i in self.inputs.items() if i.role is not Role.STATIC]
+        B, longest = len(batch.lengths), int(batch.lengths.max()) if len(batch.lengths) else 0
+        T = moving[0] if moving else longest
         parts = []
         for name, input in self.inputs.items():
             features = input(batch.inputs[name], batch.scales.get(name))
