@@ -287,8 +287,8 @@ def backtest_run(
     errors = (frame["y"] - frame["y_hat"]).abs()
     console.print(f"{len(frame)} forecasts written to {output}; MAE {errors.mean():.6g}", highlight=False)
     by_series = frame.group_by("unique_id", maintain_order=True).agg((pl.col("y") - pl.col("y_hat")).abs().mean())
-    for series, error in by_series.head(20).iter_rows():
-        console.print(f"  {series}: MAE {error:.6g}", markup=False, highlight=False)
+    for row in by_series.head(20).to_dicts():
+        console.print("  {unique_id}: MAE {y:.6g}".format(**row), markup=False, highlight=False)
 
 
 def report(console: Console, run: Path) -> None:

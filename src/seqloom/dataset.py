@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,8 @@ from seqloom.errors import DataError, RecipeError
 from seqloom.inputs.input import Role
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places, Shape, Steps
+
+SERIES_NAME = "unique_id"  # in a table without that column, it stands for the name of each series
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,12 @@ def _series(
             "remove data.time and put each sequence into one row"
         )
     targets = [use.name for use in uses if use.role == "target"]
+    named = SERIES_NAME in {use.name for use in uses} and SERIES_NAME not in frame.columns
+    uses = [use for use in uses if not (named and use.name == SERIES_NAME)]
     segments = read_series(frame, settings, uses, ledger)
+    if named:
+        names = np.array(segments.ids, dtype=object)
+        segments = replace(segments, static={**segments.static, SERIES_NAME: names})
     ledger.raise_if_errors()
     ends = history_ends(segments, targets) if targets else segments.lengths
     split = None

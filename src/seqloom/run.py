@@ -15,6 +15,8 @@ report.html                     after `seqloom report`
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +183,12 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
         UsageError: another ending.
         RunDirectoryError: the place cannot be written.
     """
-    from io import BytesIO
-
     plain = plain_dates(frame)
-    writers = {".csv": plain.write_csv, ".jsonl": plain.write_ndjson, ".parquet": plain.write_parquet}
+    writers: dict[str, Callable[[BytesIO], object]] = {
+        ".csv": plain.write_csv,
+        ".jsonl": plain.write_ndjson,
+        ".parquet": plain.write_parquet,
+    }
     if path.suffix not in writers:
         raise UsageError(f"{path} ends in {path.suffix!r}; expected {', '.join(writers)}")
     buffer = BytesIO()

@@ -86,7 +86,7 @@ def guess_series(
     categories = [name for name in frame.columns if name not in taken and name not in numbers]
     rest = [name for name in others if name not in taken]
     if rest or categories:
-        said.append(f"not used unless named: {', '.join([*rest, *categories])}")
+        said.append(f"read as past covariates: {', '.join([*rest, *categories])}")
     return Guess(time, id, targets, tuple(rest), tuple(categories), frequency, season, decimal_comma, said)
 
 

@@ -95,9 +95,9 @@ class Calendar(Input):
 
 def _fraction(times: Days, unit: str, cycle: str, length: int) -> Features:
     """Where in its cycle each time stands, 0 <= fraction < 1."""
-    return (
-        times.astype(f"datetime64[{unit}]") - times.astype(f"datetime64[{cycle}]").astype(f"datetime64[{unit}]")
-    ).astype(np.float64) / length
+    began = times.astype(f"datetime64[{cycle}]").astype(f"datetime64[{unit}]")
+    passed: Features = (times.astype(f"datetime64[{unit}]") - began).astype(np.float64)
+    return passed / length
 
 
 def _harmonics(fraction: Features, count: int) -> Features:
