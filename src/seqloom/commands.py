@@ -303,10 +303,14 @@ def _show_coming(console: Console, coming: pl.DataFrame) -> None:
     for column in shown.columns:
         table.add_column(column, justify="left" if column in ("unique_id", "ds") else "right")
     for row in shown.iter_rows():
-        table.add_row(*(f"{cell:.5g}" if isinstance(cell, float) else f"{cell}" for cell in row))
+        table.add_row(*map(_cell, row))
     console.print(table)
     if len(coming) > len(shown):
         console.print(f"... and {len(coming) - len(shown)} more rows in forecast.csv")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _say_files(console: Console, run: Path, names: list[str]) -> None:
