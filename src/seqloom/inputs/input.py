@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from seqloom.data.segments import Column, Segments
 from seqloom.scaling import Scale
 from seqloom.settings import Settings
 from seqloom.standardise import Standard
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Role(StrEnum):
@@ -123,7 +126,7 @@ def side_by_side(columns: list[Column]) -> Column:
     """One column as it is; several as (N, F)."""
     if len(columns) == 1:
         return columns[0]
-    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+    return np.concatenate([_wide(column) for column in columns], axis=1)
 
 
 def with_flags(values: Tensor) -> Tensor:
@@ -135,4 +138,9 @@ def with_flags(values: Tensor) -> Tensor:
 
 def as_matrix(values: Column) -> npt.NDArray[np.float64]:
     """Numbers as (N, F) float64."""
-    return values.astype(np.float64).reshape(len(values), -1)
+    return _wide(values.astype(np.float64))
+
+
+def _wide(values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """As (N, F), N of 0 included, for which NumPy cannot tell F by itself."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))
