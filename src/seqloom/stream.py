@@ -26,7 +26,7 @@ class StreamState(NamedTuple):
 
     Attributes:
         core: state of the recurrent core.
-        scales: of the inputs scaled by their own past; set by the first push and kept from then on.
+        scales: of the inputs scaled by their own past; set by the first push of any steps and kept from then on.
         recent: by lagged input, the last steps that its lags reach back to, (1, steps, F).
     """
 
@@ -48,6 +48,7 @@ class Stream:
 
     Raises:
         StreamingError: the model reads backwards.
+        UsageError: a static column has no value.
     """
 
     def __init__(
@@ -60,6 +61,13 @@ class Stream:
             )
         self.model = model.eval()
         self.static = static or {}
+        expected = [c for i in model.inputs.values() if i.role is Role.STATIC for c in i.columns]
+        absent = [column for column in expected if column not in self.static]
+        if absent:
+            raise UsageError(
+                f"static columns {absent} have no value, got {list(self.static)}; expected {expected}: "
+                "pass static={name: value}, with None where it is not known"
+            )
         self.state = state or StreamState(None, {}, {})
 
     @torch.no_grad()
@@ -68,7 +76,7 @@ class Stream:
         table = self._segments(steps)
         batch, recent = self._cut(table, origin=len(steps))
         reading, core = self.model.read(batch, self.state.core)
-        self.state = StreamState(core, batch.scales, recent)
+        self.state = StreamState(core, batch.scales if len(steps) else self.state.scales, recent)
         return {
             name: output.answers(output(reading), batch.scales.get(str(output.source)))[0]
             for name, output in self.model.outputs.items()
