@@ -17,7 +17,7 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.settings import DataSettings
 from seqloom.data.tables import locate_table, read_table
 from seqloom.dataset import Dataset, read_dataset
-from seqloom.errors import PreflightError, UsageError
+from seqloom.errors import UsageError
 from seqloom.evaluate import Evaluation, evaluate, leak_found
 from seqloom.explain.model import explain_model
 from seqloom.fitting import prepare
@@ -129,19 +129,22 @@ def check(console: Console, recipe: Path, data: Path, overrides: list[str], as_j
     """List every problem of the data before anything is trained."""
     declared, _ = load_recipe(recipe, overrides)
     ledger = Ledger()
-    problem: PreflightError | None = None
     try:
-        ledger = read_dataset(SequenceModel(declared), data).ledger
-    except PreflightError as error:
-        problem = error
-    if as_json:
-        console.print_json(ledger.to_json() if problem is None else json.dumps({"errors": str(problem)}))
-    elif problem is None:
-        console.print(ledger.to_text() or "no problems found", markup=False, highlight=False, soft_wrap=True)
+        read_dataset(SequenceModel(declared), data, ledger=ledger)
+    finally:
+        _show_ledger(console, ledger, as_json)
+    if not as_json:
         counts = f"{len(ledger.warnings)} warnings, {len(ledger.notes)} notes"
         console.print(f"{data} is ready to train on: 0 errors, {counts}", highlight=False)
-    if problem is not None:
-        raise problem
+
+
+def _show_ledger(console: Console, ledger: Ledger, as_json: bool) -> None:
+    """All problems found; errors stop the command afterwards, with the error that lists them again."""
+    if as_json:
+        console.print_json(ledger.to_json())
+        return
+    for problem in [*ledger.warnings, *ledger.notes]:
+        console.print(f"{problem.severity}: {problem.message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def explain(console: Console, target: Path, data: Path | None, as_json: bool) -> None:
@@ -284,7 +287,7 @@ def backtest_run(
     frames = backtest(trained.model, read_dataset(trained.model, data), windows=windows, refit=refit)
     frame = pl.concat(frames.values())
     write_frame(output, frame)
-    errors = (frame["y"] - frame["y_hat"]).abs()
+    errors = (frame["y"] - frame["y_hat"]).abs().drop_nulls().to_numpy()
     console.print(f"{len(frame)} forecasts written to {output}; MAE {errors.mean():.6g}", highlight=False)
     by_series = frame.group_by("unique_id", maintain_order=True).agg((pl.col("y") - pl.col("y_hat")).abs().mean())
     for row in by_series.head(20).to_dicts():

@@ -64,7 +64,14 @@ def _role(role: Role) -> Literal["past", "known", "static"]:
     return "past" if role is Role.PAST else "known" if role is Role.KNOWN else "static"
 
 
-def read_dataset(model: SequenceModel, data: object, *, learn: bool = True, horizon: int | None = None) -> Dataset:
+def read_dataset(
+    model: SequenceModel,
+    data: object,
+    *,
+    learn: bool = True,
+    horizon: int | None = None,
+    ledger: Ledger | None = None,
+) -> Dataset:
     """Read, check and divide a table.
 
     Args:
@@ -72,12 +79,14 @@ def read_dataset(model: SequenceModel, data: object, *, learn: bool = True, hori
         data: a path, a Polars or a pandas frame.
         learn: whether parts are wanted; a table that is only answered needs no truth and no parts.
         horizon: coming steps to make room for; that of the model where omitted.
+        ledger: where to enter problems, for a caller who wants to see them even if they stop the reading.
 
     Raises:
         DataError: the table cannot be read.
         PreflightError: it can, and has problems that make answers wrong; all of them are listed.
     """
-    frame, ledger = _frame(model, data)
+    ledger = Ledger() if ledger is None else ledger
+    frame = _frame(model, data, ledger)
     uses = column_uses(model)
     if not learn:
         present = set(frame.columns)
@@ -87,12 +96,12 @@ def read_dataset(model: SequenceModel, data: object, *, learn: bool = True, hori
     return _series(model, frame, uses, ledger, learn, model.horizon if horizon is None else horizon)
 
 
-def _frame(model: SequenceModel, data: object) -> tuple[pl.DataFrame, Ledger]:
+def _frame(model: SequenceModel, data: object, ledger: Ledger) -> pl.DataFrame:
     settings = model.recipe.data
-    if isinstance(data, str | Path):
-        path = locate_table(Path(data), settings)
-        return read_table(path, settings), Ledger(path)
-    return to_polars(data, settings), Ledger()
+    if not isinstance(data, str | Path):
+        return to_polars(data, settings)
+    ledger.source = locate_table(Path(data), settings)
+    return read_table(ledger.source, settings)
 
 
 def _examples(model: SequenceModel, frame: pl.DataFrame, uses: list[ColumnUse], ledger: Ledger, learn: bool) -> Dataset:

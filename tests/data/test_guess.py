@@ -22,7 +22,7 @@ def test_one_daily_series() -> None:
         "series: one",
         "target: load (the only column of numbers)",
         "season: 7 steps",
-        "not used unless named: weather",
+        "read as past covariates: weather",
     ]
 
 

@@ -182,6 +182,13 @@ def test_state_path_is_one_straight_line_on_top(name: str, state: str) -> None:
     assert sketch.shapes[f"{state}_in"].center.x < sketch.shapes[f"{state}_out"].center.x
 
 
+@pytest.mark.parametrize(("name", "order"), [("lstm", "f i g o"), ("gru", "z r W_hn n"), ("rnn", "h")])
+def test_boxes_stand_in_the_order_without_crossings(name: str, order: str) -> None:
+    sketch = sketch_of(*DRAWN[name])
+    boxes = {k: node for k, node in enumerate(sketch.graph.nodes) if node.kind is Kind.BOX}
+    assert [boxes[k].letter for k in sorted(boxes, key=lambda k: sketch.placement.cells[k][0])] == order.split()
+
+
 @every_drawing
 def test_drawing_twice_gives_the_same_bytes(equations: tuple[str, ...], output: str) -> None:
     assert draw_equations("Cell", equations, output) == drawing_of(equations, output)
@@ -206,6 +213,13 @@ def test_weights_melt_into_the_box_that_takes_them() -> None:
         (Kind.OPERATION, "×", "", (2, 4)),
         (Kind.BOX, "tanh", "n", (x, 5)),
     ]
+
+
+def test_what_is_computed_twice_is_drawn_once_but_boxes_are_not() -> None:
+    once = read_equations(MINIMAL, "h_next")
+    assert [node.inputs for node in once.nodes if node.label == "+"].count((2, 3)) == 1
+    twins = read_equations(("a = tanh(W @ x)", "b = tanh(U @ x)", "h_next = a * b * h"), "h_next")
+    assert [node.letter for node in twins.nodes if node.kind is Kind.BOX] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
