@@ -1,0 +1,195 @@
+"""Pages made from the code while the site is built: the recipe, the command line, the cells.
+
+MkDocs calls `on_files`. Nothing is committed, so no page can be older than the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from seqloom.cells.cell import Cell
+from seqloom.cli import app
+from seqloom.explain.cell import draw_cell, explain_cell
+from seqloom.inputs.input import Input
+from seqloom.lookup import find, names
+from seqloom.outputs.output import Output
+from seqloom.recipe import Recipe
+from seqloom.settings import Settings
+
+_BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+_WORDS: dict[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+
+
+def pages() -> dict[str, str]:
+    """The content of every generated file, by its path in the site."""
+    found = {"reference/recipe.md": recipe_page(), "reference/cli.md": cli_page(), "reference/cells.md": cells_page()}
+    drawings = {f"reference/cells/{name}.svg": draw_cell(find("cells", name, Cell)) for name in names("cells")}
+    return found | drawings
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages to the site."""
+    from mkdocs.structure.files import File
+
+    for path, content in pages().items():
+        files.append(File.generated(config, path, content=content))
+    return files
+
+
+def recipe_page() -> str:
+    """Every setting of a recipe, with type, default and description."""
+    parts = [
+        "# Recipe\n",
+        "A recipe is one YAML file. This page is made from the code that checks it. Unknown keys are errors; the",
+        "message names the line and the nearest known key. Every setting can be replaced on the command line, as in",
+        "`seqloom train recipe.yaml --data DATA -o RUN training.steps=500`.\n",
+        *_section("The file", Recipe, ""),
+        *_section("`data`", _inner(Recipe, "data"), "data."),
+        *_section("`data.split`", _inner(_inner(Recipe, "data"), "split"), "data.split."),
+        *_section("`core`", _inner(Recipe, "core"), "core."),
+        *_section("`training`", _inner(Recipe, "training"), "training."),
+        "## `inputs`\n",
+        "Each entry has a free name and a `kind`. A kind of your own is an import path, `package.module:Class`.\n",
+        *_kinds("inputs", Input),
+        "## `outputs`\n",
+        *_kinds("outputs", Output),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _inner(settings: type[Settings], key: str) -> type[Settings]:
+    inner = settings.model_fields[key].annotation
+    assert isinstance(inner, type)
+    assert issubclass(inner, Settings)
+    return inner
+
+
+def _kinds(room: str, base: type[Input] | type[Output]) -> Iterator[str]:
+    for name in names(room):
+        kind: type[Any] = find(room, name, base)
+        yield f"### `kind: {name}` ({room.removesuffix('s')}) {{ #{room}-{name} }}\n"
+        yield from _table(kind, kind.Settings, f"{room}.NAME.")
+
+
+def _section(title: str, settings: type[Settings], prefix: str) -> Iterator[str]:
+    yield f"## {title}\n"
+    yield from _table(settings, settings, prefix)
+
+
+def _table(described: type[Any], settings: type[Settings], prefix: str) -> Iterator[str]:
+    yield _docstring(described) + "\n"
+    yield "| key | type | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for key, field in settings.model_fields.items():
+        cells = (f"`{prefix}{key}`", type_text(field), default_text(field), field.description or "")
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+
+
+def _docstring(described: type[Any]) -> str:
+    """The docstring up to its sections such as `Raises:`."""
+    import inspect
+
+    text = inspect.getdoc(described) or ""
+    kept: list[str] = []
+    for line in text.splitlines():
+        if line in ("Args:", "Raises:", "Attributes:"):
+            break
+        kept.append(line)
+    return "\n".join(kept).strip()
+
+
+def type_text(field: FieldInfo) -> str:
+    """A type in words, with its bounds."""
+    bounds = [
+        f"{sign} {getattr(bound, name):g}"
+        for bound in field.metadata
+        for name, sign in _BOUNDS.items()
+        if getattr(bound, name, None) is not None
+    ]
+    return ", ".join([_type_words(field.annotation), *bounds])
+
+
+def _type_words(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " or ".join(_type_words(arg) for arg in args if arg is not NoneType)
+    if origin is Literal:
+        return ", ".join(f"`{arg}`" for arg in args)
+    if origin is Annotated:
+        return _type_words(args[0])
+    if origin is list:
+        return f"list of {_type_words(args[0])}"
+    if origin is dict:
+        return "sections by name"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return ", ".join(f"`{member.value}`" for member in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return "section"
+    return _WORDS[annotation]
+
+
+def default_text(field: FieldInfo) -> str:
+    """A default as YAML writes it."""
+    if field.is_required():
+        return "required"
+    value = field.default if field.default_factory is None else None
+    if value is None or value == {}:
+        return ""
+    if isinstance(value, Enum):
+        value = value.value
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    group: Any = typer.main.get_command(app)
+    parts = [
+        "# Command line\n",
+        "This page is made from the commands themselves; `seqloom COMMAND --help` says the same. Exit codes are on the",
+        "page [Errors and exit codes](../concepts/errors.md).\n",
+        "`OVERRIDES` are settings of the recipe, written `key.path=value`; they come last.\n",
+    ]
+    for name, command in group.commands.items():
+        parts += [
+            f"## `seqloom {name}`\n",
+            f"{command.help}\n",
+            f"{command.epilog.replace('Example: ', 'Example: `')}`\n",
+        ]
+        parts += ["| argument | default | meaning |", "| --- | --- | --- |"]
+        parts += [_parameter(parameter) for parameter in command.params if parameter.name != "help"]
+        parts.append("")
+    return "\n".join(parts) + "\n"
+
+
+def _parameter(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        shown = parameter.name.upper() + ("" if parameter.required else " (optional)")
+    else:
+        shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    default = parameter.default
+    written = "required" if parameter.required else "" if default in (None, False, [], ()) else f"`{default}`"
+    return f"| `{shown}` | {written} | {parameter.help or ''} |"
+
+
+def cells_page() -> str:
+    """Each cell in words, in equations and as a drawing."""
+    parts = [
+        "# Cells\n",
+        "A cell is one file in `seqloom/cells`: equations, source, weights, initial state, one step. The text and the",
+        "drawing below are made from its `equations`; a test evaluates those against its code. On the command line:",
+        "`seqloom explain cell lstm -o lstm.svg`.\n",
+        "In a recipe a cell is named by its file, `core.cell: lstm`, or by the import path of",
+        "[a cell of your own](../tutorials/own-cell.md).\n",
+    ]
+    for name in names("cells"):
+        cell: type[Cell] = find("cells", name, Cell)
+        parts += [f"## {name}\n", f"{(cell.__doc__ or '').splitlines()[0]}\n"]
+        parts += [f"![The {name} cell as boxes and lines](cells/{name}.svg)\n", "```text", explain_cell(cell), "```\n"]
+    return "\n".join(parts)
