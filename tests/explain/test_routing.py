@@ -71,7 +71,7 @@ def test_a_crossing_is_avoided_where_that_is_free() -> None:
 
 def test_a_port_is_used_by_one_line() -> None:
     router = Router(9, 9)
-    router.lay("a", [Point(8, 4), Point(8, 4)])
+    router.lay("a", [Point(8, 3), Point(8, 4)])
     corners = router.route("b", [port(1, 4, RIGHT)], [port(8, 4, RIGHT), port(8, 6, RIGHT)])
     assert corners is not None
     assert corners[-1] == (8, 6)
