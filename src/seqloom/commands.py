@@ -41,6 +41,10 @@ from seqloom.trained import Trained, load
 from seqloom.training.progress import ProgressBar
 
 
+ONLY_IN_REPORT = {"bias", "pinball", "WAPE", "width", "winkler"}
+MOST_SHOWN = 21
+
+
 def forecast(
     console: Console,
     data: Path,
@@ -248,10 +252,15 @@ def _show_scores(console: Console, found: Evaluation) -> None:
         rivals = scores["rivals"]
         for column in ["this model", *rivals]:
             table.add_column(column, justify="right")
-        for metric, value in scores["metrics"].items():
+        shown = {
+            name: value for name, value in scores["metrics"].items() if name.partition("-")[0] not in ONLY_IN_REPORT
+        }
+        for metric, value in shown.items():
             others = [_shown(entry["metrics"].get(metric)) for entry in rivals.values()]
             table.add_row(metric, _shown(value), *others)
         console.print(table)
+        if len(shown) < len(scores["metrics"]):
+            console.print("more metrics, and what exactly they mean: metrics.json and the report", highlight=False)
         notes = [(rival, note) for rival, entry in rivals.items() for note in entry["notes"]]
         for rival, note in [*notes, *scores["rivals_skipped"].items()]:
             console.print(f"{rival}: {note}", markup=False, highlight=False, soft_wrap=True)
@@ -261,7 +270,7 @@ def _shown(value: dict[str, Any] | None) -> str:
     if value is None or value["value"] is None:
         return "–"
     low, high = value["lo"], value["hi"]
-    return f"{value['value']:.4g}" + (f" [{low:.4g}, {high:.4g}]" if low is not None else "")
+    return f"{value['value']:.4g}" + (f" [{low:.3g}, {high:.3g}]" if low is not None else "")
 
 
 def predict(
@@ -301,10 +310,10 @@ def report(console: Console, run: Path) -> None:
 
 
 def _show_coming(console: Console, coming: pl.DataFrame) -> None:
-    shown = plain_dates(coming).drop("cutoff", "y").head(21)
+    shown = plain_dates(coming).drop("cutoff", "y").head(MOST_SHOWN)
     table = Table(title="coming steps")
     for column in shown.columns:
-        table.add_column(column, justify="left" if column in ("unique_id", "ds") else "right")
+        table.add_column(column, justify="left" if column in ("unique_id", "ds") else "right", no_wrap=True)
     for row in shown.iter_rows():
         table.add_row(*map(_cell, row))
     console.print(table)
@@ -313,7 +322,7 @@ def _show_coming(console: Console, coming: pl.DataFrame) -> None:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _say_files(console: Console, run: Path, names: list[str]) -> None:

@@ -14,10 +14,11 @@ CALENDAR = {
     "1h": ["hour", "day_of_week", "day_of_year"],
     "30m": ["hour", "day_of_week", "day_of_year"],
     "15m": ["hour", "day_of_week", "day_of_year"],
-    "1d": ["day_of_week", "day_of_month", "day_of_year"],
-    "1bd": ["day_of_week", "day_of_month", "day_of_year"],
+    "1d": ["day_of_week", "day_of_year"],
+    "1bd": ["day_of_week", "day_of_year"],
     "1w": ["day_of_year"],
 }
+SMALL = 3000  # observed steps in all below which a small core with a smooth calendar learns more than it remembers
 MOST_WINDOWS = 2000  # scored windows beyond which origins are taken one horizon apart
 
 
@@ -29,11 +30,11 @@ def forecast_recipe(guess: Guess, frame: pl.DataFrame, horizon: int) -> dict[str
         "seqloom": 1,
         "data": _data(guess, horizon, series, steps),
         "inputs": _inputs(guess, steps),
-        "core": {"cell": "lstm", "hidden_size": 64 if series * steps >= 500 else 32},
+        "core": {"cell": "lstm", "hidden_size": 32 if series * steps < SMALL else 64},
         "outputs": {
             "forecast": {"kind": "forecast", "columns": list(guess.targets), "horizon": horizon, "dropout": 0.1}
         },
-        "training": {"steps": 800, "lr": 0.004, "warmup_steps": 100, "average": 0.99, "validate_every": 50},
+        "training": {"steps": 600, "lr": 0.004, "warmup_steps": 100, "average": 0.99, "validate_every": 25},
     }
 
 
@@ -62,7 +63,8 @@ def _inputs(guess: Guess, steps: int) -> dict[str, Any]:
         "past": {"kind": "series", "columns": list(guess.targets), "scale": "own", "lags": _lags(guess, steps)}
     }
     if guess.frequency in CALENDAR:
-        found["calendar"] = {"kind": "calendar", "features": CALENDAR[guess.frequency]}
+        harmonics = 2 if steps < SMALL else 4
+        found["calendar"] = {"kind": "calendar", "features": CALENDAR[guess.frequency], "harmonics": harmonics}
     elif guess.frequency:
         found["calendar"] = {"kind": "calendar", "features": ["month"]}
     if guess.numbers:
