@@ -94,6 +94,7 @@ def train(
         standing = _restore(run, model, optimizer, average, best)
     else:
         try_worst_batch(model, material.encoded, material.train, settings)
+        _save(run, model, optimizer, average, best, standing)  # a run can be resumed from its first moment on
     journal = Journal(run, standing.step)
     began = time.monotonic() - standing.seconds
     with Interrupt() as interrupt:
