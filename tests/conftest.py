@@ -15,7 +15,7 @@ from hypothesis import settings
 # `catalogue` is also how a user's own cell reaches a recipe: by import path.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from flows import Outcome, flat  # noqa: E402 - found through the path above
+from flows import Outcome, flat
 
 torch.set_num_threads(1)
 settings.register_profile("seqloom", deadline=None, max_examples=20, print_blob=True)

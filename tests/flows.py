@@ -1,0 +1,120 @@
+"""Tables and recipes for tests of whole commands, and how a command is run as its own process."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import yaml
+
+SEQLOOM = str(Path(sys.executable).with_name("seqloom"))
+HERE = str(Path(__file__).parent)
+SMALL = ("training.steps=6", "training.validate_every=3", "training.warmup_steps=1", "core.hidden_size=4")
+
+
+class Outcome(NamedTuple):
+    """What a command left: its exit code and what it printed, runs of blanks and line ends made one blank."""
+
+    code: int
+    out: str
+    err: str
+
+
+def flat(text: str) -> str:
+    """The text without line breaks of its own."""
+    return " ".join(text.split())
+
+
+def environment() -> dict[str, str]:
+    """One thread, as the tests themselves; a place for import paths; a wide terminal."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": HERE, "COLUMNS": "200"}
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """A command as a process of its own."""
+    command = [SEQLOOM, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+
+
+def call(*arguments: object, timeout: float = 120) -> Outcome:
+    """A command as a process of its own, to its end."""
+    with start(*arguments) as process:
+        out, err = process.communicate(timeout=timeout)
+    return Outcome(process.returncode, flat(out), flat(err))
+
+
+def daily(days: int = 60, series: tuple[str, ...] = ("north", "south"), coming: int = 0) -> pl.DataFrame:
+    """Long form: a week that repeats on a slope, with columns of every role and a gap in each series."""
+    random = np.random.default_rng(3)
+    rows: list[dict[str, Any]] = []
+    for s, name in enumerate(series):
+        for k in range(days + coming):
+            if k == 20 + s:
+                continue
+            past = k < days
+            value = 20 * (s + 1) + 5 * np.sin(2 * np.pi * k / 7) + 0.1 * k + 0.1 * random.normal()
+            rows.append(
+                {
+                    "unique_id": name,
+                    "ds": (datetime.date(2024, 1, 1) + datetime.timedelta(days=k)).isoformat(),
+                    "y": 20 * (s + 1) + 5 * np.sin(2 * np.pi * k / 7) + 0.1 * k + 0.1 * random.normal()
+                    if past
+                    else None,
+                    "rain": random.normal() if past and k % 9 else None,
+                    "promo": float(random.integers(0, 2)),
+                    "event": ["fair", "none", "match"][k % 3],
+                    "region": f"region {s % 2}",
+                    "capacity": 10.0 * (s + 1),
+                }
+            )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def forecast_recipe(horizon: int = 4, **training: Any) -> dict[str, Any]:
+    """A forecast with past, known-ahead and static covariates, every kind of chance in training switched on."""
+    return {
+        "data": {
+            "time": "ds",
+            "id": "unique_id",
+            "context_length": 14,
+            "split": {"valid": 0.2, "test": 0.2, "stride": 2},
+        },
+        "inputs": {
+            "past": {"kind": "series", "columns": ["y"], "scale": "own", "lags": [7]},
+            "rain": {"kind": "series"},
+            "promo": {"kind": "series", "role": "known"},
+            "event": {"kind": "category", "role": "known"},
+            "region": {"kind": "category", "unknown_rate": 0.2},
+            "capacity": {"kind": "number"},
+            "calendar": {"kind": "calendar", "holidays": "US"},
+        },
+        "core": {"cell": "gru", "hidden_size": 6, "num_layers": 2, "dropout": 0.2},
+        "outputs": {"coming": {"kind": "forecast", "columns": ["y"], "horizon": horizon, "dropout": 0.1}},
+        "training": {
+            "steps": 6,
+            "batch_size": 8,
+            "validate_every": 3,
+            "warmup_steps": 2,
+            "average": 0.9,
+            "seed": 5,
+            **training,
+        },
+    }
+
+
+def write(folder: Path, recipe: dict[str, Any], frame: pl.DataFrame, name: str = "data.csv") -> tuple[Path, Path]:
+    """A recipe and its table as files."""
+    folder.mkdir(exist_ok=True, parents=True)
+    recipe_file, table = folder / "recipe.yaml", folder / name
+    recipe_file.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    if name.endswith(".jsonl"):
+        frame.write_ndjson(table)
+    else:
+        frame.write_csv(table)
+    return recipe_file, table
