@@ -7,6 +7,7 @@ So a step is a function of the weights, the optimiser's moments and k, and a res
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -95,9 +96,8 @@ def train(
     else:
         try_worst_batch(model, material.encoded, material.train, settings)
         _save(run, model, optimizer, average, best, standing)  # a run can be resumed from its first moment on
-    journal = Journal(run, standing.step)
     began = time.monotonic() - standing.seconds
-    with Interrupt() as interrupt:
+    with closing(Journal(run, standing.step)) as journal, Interrupt() as interrupt:
         while standing.step < settings.steps and standing.bad_validations < settings.patience:
             loss = _step(model, material, optimizer, settings, standing.step)
             average.update(model, standing.step)
@@ -117,9 +117,7 @@ def train(
             if due or interrupt.asked:
                 _save(run, model, optimizer, average, best, standing)
             if interrupt.asked and standing.step < settings.steps:
-                journal.close()
                 raise Interrupted(f"stopped after step {standing.step}; go on with `seqloom resume {run}`")
-    journal.close()
     model.load_state_dict(best)
     return standing
 
