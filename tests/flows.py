@@ -63,9 +63,7 @@ def daily(days: int = 60, series: tuple[str, ...] = ("north", "south"), coming: 
                 {
                     "unique_id": name,
                     "ds": (datetime.date(2024, 1, 1) + datetime.timedelta(days=k)).isoformat(),
-                    "y": 20 * (s + 1) + 5 * np.sin(2 * np.pi * k / 7) + 0.1 * k + 0.1 * random.normal()
-                    if past
-                    else None,
+                    "y": value if past else None,
                     "rain": random.normal() if past and k % 9 else None,
                     "promo": float(random.integers(0, 2)),
                     "event": ["fair", "none", "match"][k % 3],

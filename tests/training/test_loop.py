@@ -1,0 +1,206 @@
+"""The training loop: what its bits depend on, what it keeps, and how it stops when numbers end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from flows import Outcome, daily, forecast_recipe, write
+from seqloom.artefact import load_artefact
+from seqloom.batch import cut, encode
+from seqloom.dataset import part_places, read_dataset
+from seqloom.errors import NonFiniteError, SeqloomError
+from seqloom.fitting import prepare, validation_places
+from seqloom.model import SequenceModel
+from seqloom.recipe import TrainingSettings, parse_recipe
+from seqloom.training.loop import Material, measure, train
+from seqloom.training.order import rows_of_step
+
+
+def trained(folder: Path, recipe: dict[str, Any] | None = None) -> Path:
+    """A run directory made in this process."""
+    from seqloom.recipe import load_recipe
+    from seqloom.run import start_run, train_run
+
+    recipe_file, table = write(folder, recipe or forecast_recipe(), daily())
+    declared, text = load_recipe(recipe_file)
+    run, dataset = start_run(declared, text, table, folder / "run")
+    train_run(run, dataset)
+    return run
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_seed_decides_every_bit(tmp_path: Path) -> None:
+    first, second = trained(tmp_path / "a"), trained(tmp_path / "b")
+    other = trained(tmp_path / "c", forecast_recipe(seed=6))
+    model = (first / "model.seqloom").read_bytes()
+    assert model == (second / "model.seqloom").read_bytes()
+    assert model != (other / "model.seqloom").read_bytes()
+    assert [line["loss_hex"] for line in log(first)] == [line["loss_hex"] for line in log(second)]
+    assert log(first)[0]["loss_hex"] != log(other)[0]["loss_hex"]
+
+
+def test_the_log_says_each_loss_twice(tmp_path: Path) -> None:
+    lines = log(trained(tmp_path))
+    steps = [line for line in lines if "valid" not in line]
+    validations = [line for line in lines if "valid" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in validations] == [3, 6]
+    assert all(float.fromhex(line["loss_hex"]) == line["loss"] for line in steps)
+    assert all(float.fromhex(line["loss_hex"]) == line["valid"]["loss"] for line in validations)
+    # Two warm-up steps up to the rate, then a cosine towards zero.
+    np.testing.assert_allclose([line["lr"] for line in steps[:3]], [1e-3, 2e-3, 2e-3])
+    assert all(a["lr"] > b["lr"] > 0 for a, b in zip(steps[2:], steps[3:], strict=False))
+
+
+def ready(recipe: dict[str, Any], frame: pl.DataFrame | None = None) -> tuple[SequenceModel, Material]:
+    """A built model with its material."""
+    model = SequenceModel(parse_recipe(recipe))
+    dataset = read_dataset(model, daily() if frame is None else frame)
+    prepare(model, dataset)
+    encoded = encode(dataset.segments, model.inputs, model.outputs)
+    return model, Material(encoded, part_places(model, dataset, "train"), validation_places(model, dataset))
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
+    """With a rate that wrecks the model, what is returned is what scored best."""
+    model, material = ready(forecast_recipe(steps=40, validate_every=2, lr=0.5, average=0.0, warmup_steps=30))
+    standing = train(model, material, tmp_path)
+    losses = [line["valid"]["loss"] for line in log(tmp_path) if "valid" in line]
+    assert standing.best_loss == min(losses) < losses[-1]
+    assert measure(model, material.encoded, material.valid)["loss"] == standing.best_loss
+
+
+def test_patience_ends_training(tmp_path: Path) -> None:
+    recipe = forecast_recipe(steps=200, validate_every=2, lr=0.5, average=0.0, warmup_steps=10, patience=3)
+    model, material = ready(recipe)
+    standing = train(model, material, tmp_path)
+    assert standing.bad_validations == 3
+    assert standing.step == standing.best_step + 6 < 200
+
+
+def test_a_small_model_learns_the_week(tmp_path: Path) -> None:
+    model, material = ready(forecast_recipe(steps=60, validate_every=10, lr=0.01, average=0.0))
+    before = measure(model, material.encoded, material.valid)["loss"]
+    standing = train(model, material, tmp_path)
+    assert standing.best_loss < 0.8 * before
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
+    """Without dropout, four batches of 4 lead where one of 16 leads, as long as every target is observed."""
+    frame = daily().with_columns(pl.col("y").fill_null(1.0))
+    found = []
+    for name, size, parts in (("large", 16, 1), ("small", 4, 4)):
+        recipe = forecast_recipe(steps=3, batch_size=size, accumulate=parts, average=0.0)
+        recipe["core"]["dropout"] = recipe["outputs"]["coming"]["dropout"] = 0.0
+        recipe["inputs"]["region"]["unknown_rate"] = 0.0
+        recipe["data"]["split"] = {"valid": 0.2, "test": 0.2}
+        torch.set_default_dtype(torch.float64)
+        try:
+            model, material = ready(recipe, frame)
+            full = material.train.take(np.flatnonzero(material.train.origin > 21))  # behind the gaps
+            (tmp_path / name).mkdir()
+            train(model, Material(material.encoded, full, material.valid), tmp_path / name)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        found.append(model.state_dict())
+    large, small = found
+    for name, weight in large.items():
+        torch.testing.assert_close(small[name], weight, rtol=1e-7, atol=1e-9)
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_tensor(tmp_path: Path, cli: Callable[..., Outcome]) -> None:
+    recipe_file, table = write(tmp_path, forecast_recipe(steps=50), daily())
+    run = tmp_path / "run"
+    found = cli("train", recipe_file, "--data", table, "-o", run, "training.lr=1e30", "training.warmup_steps=0")
+    assert found.code == 1
+    assert "error: step 2: the loss is" in found.err
+    assert "the first tensor that is not finite is the " in found.err
+    assert "No checkpoint was written at this step. Next: lower training.lr or training.max_norm" in found.err
+    assert "Traceback" not in found.err
+    assert not (run / "model.seqloom").exists()
+    assert [path.name for path in (run / "checkpoints").glob("step-*")] == ["step-00000000"]
+
+
+@pytest.mark.parametrize(
+    ("plant", "named"),
+    [("weight", "weight core.layers.0.0.weight_hh"), ("input", "input rain"), ("output", "the output of core.layers")],
+)
+def test_the_first_bad_tensor_is_named(tmp_path: Path, plant: str, named: str) -> None:
+    model, material = ready(forecast_recipe())
+    with torch.no_grad():
+        if plant == "weight":
+            model.get_parameter("core.layers.0.0.weight_hh")[0, 0] = float("nan")
+        elif plant == "input":
+            material.encoded.inputs["rain"][:] = float("inf")
+    if plant == "output":
+        with torch.no_grad():
+            for part in model.outputs["coming"].parameters():
+                part.fill_(1e38)
+        named = "the output of _outputs.0"
+    with pytest.raises(NonFiniteError, match=f"step 1: the loss is (nan|inf); .* is {named}"):
+        train(model, material, tmp_path)
+
+
+def test_every_row_is_read_equally_often() -> None:
+    for count, size in ((7, 3), (5, 5), (11, 4)):
+        rows = np.concatenate([rows_of_step(count, size, 9, step) for step in range(count)])
+        assert np.bincount(rows).tolist() == [size] * count
+        assert not np.array_equal(rows_of_step(count, size, 9, 0), rows_of_step(count, size, 10, 0))
+
+
+def test_an_epoch_is_read_to_its_end_before_the_next_begins() -> None:
+    rows = np.concatenate([rows_of_step(7, 3, 1, step) for step in range(7)])
+    for epoch in range(3):
+        assert sorted(rows[7 * epoch : 7 * epoch + 7].tolist()) == list(range(7))
+
+
+def test_too_little_memory_is_found_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, material = ready(forecast_recipe())
+
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr(type(model), "forward", full)
+    with pytest.raises(
+        SeqloomError, match=r"the longest batch \(8 rows of 18 steps\) does not fit into memory"
+    ) as found:
+        train(model, material, tmp_path)
+    assert "lower training.batch_size" in str(found.value)
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_bfloat16_trains_and_states_finite_answers(tmp_path: Path) -> None:
+    run = trained(tmp_path, forecast_recipe(precision="bfloat16"))
+    model = load_artefact(run / "model.seqloom").model
+    assert all(weight.dtype == torch.float32 for weight in model.parameters())
+    assert all(np.isfinite(line["loss"]) for line in log(run) if "loss" in line)
+
+
+def test_settings_reach_the_optimiser(tmp_path: Path) -> None:
+    """The running mean differs from the last weights, and decay 0 is the last weights."""
+    plain = load_artefact(trained(tmp_path / "a", forecast_recipe(average=0.0)) / "model.seqloom").model
+    mean = load_artefact(trained(tmp_path / "b", forecast_recipe(average=0.9)) / "model.seqloom").model
+    assert any(not torch.equal(a, b) for a, b in zip(plain.parameters(), mean.parameters(), strict=True))
+    assert TrainingSettings().schedule == "cosine"
+
+
+def test_validation_is_not_disturbed_by_chance(tmp_path: Path) -> None:
+    """Dropout and hidden categories are off: measuring twice gives the same to the last bit."""
+    model, material = ready(forecast_recipe())
+    first = measure(model, material.encoded, material.valid)
+    assert first == measure(model, material.encoded, material.valid)
+    model.train()
+    batch = cut(material.encoded, material.train.take(slice(0, 8)), model.inputs, model.outputs)
+    with torch.no_grad():
+        assert not torch.equal(model.join(batch).values, model.join(batch).values)
