@@ -47,7 +47,7 @@ def backtest(
 
 
 def _frames(model: SequenceModel, dataset: Dataset, places: Places) -> dict[str, pl.DataFrame]:
-    answers = answer(model, encode(dataset.segments, model.inputs, model.outputs), places)
+    answers = answer(model, encode(dataset.segments, model.inputs, {}), places).values
     return {name: output.frame(answers[name], dataset.segments, places) for name, output in model.outputs.items()}
 
 

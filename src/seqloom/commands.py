@@ -40,7 +40,6 @@ from seqloom.suggest import examples_recipe, forecast_recipe
 from seqloom.trained import Trained, load
 from seqloom.training.progress import ProgressBar
 
-
 ONLY_IN_REPORT = {"bias", "pinball", "WAPE", "width", "winkler"}
 MOST_SHOWN = 21
 

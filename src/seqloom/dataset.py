@@ -175,8 +175,8 @@ def training_columns(model: SequenceModel, dataset: Dataset) -> tuple[dict[str, 
     return inputs, outputs
 
 
-def part_places(model: SequenceModel, dataset: Dataset, part: Part) -> Places:
-    """All windows, or examples, of a part.
+def part_places(model: SequenceModel, dataset: Dataset, part: Part, steps: int | None = None) -> Places:
+    """All windows, or examples, of a part; forecasts look `steps` ahead, the whole horizon where omitted.
 
     Training windows start at every step. Scored ones are `data.split.stride` steps apart. A window belongs to a
     part when all its target steps do; windows without any observed target are left out.
@@ -188,18 +188,19 @@ def part_places(model: SequenceModel, dataset: Dataset, part: Part) -> Places:
     if not model.horizon:
         return _stretches(first, after, model.recipe.data.context_length)
     stride = 1 if part == "train" else model.recipe.data.split.stride
+    ahead = model.horizon if steps is None else steps
     found = [
         np.stack([np.full_like(origins, k), origins])
         for k, (low, high) in enumerate(zip(first, after, strict=True))
-        if len(origins := np.arange(low, high - model.horizon + 1, stride, dtype=np.int64))
+        if len(origins := np.arange(low, high - ahead + 1, stride, dtype=np.int64))
     ]
     if not found:
         raise DataError(
-            f"the {part} part has no room for a window of {model.horizon} steps; "
+            f"the {part} part has no room for a window of {ahead} steps; "
             f"expected at least that many: shorten the horizon, or move data.split.{part}"
         )
     segment, origin = np.concatenate(found, axis=1)
-    return _observed(model, dataset, window_places(model, segment, origin))
+    return _observed(model, dataset, window_places(model, segment, origin, ahead))
 
 
 def window_places(model: SequenceModel, segment: Steps, origin: Steps, horizon: int | None = None) -> Places:
@@ -214,6 +215,11 @@ def coming_places(model: SequenceModel, dataset: Dataset, horizon: int | None = 
     if not model.horizon:
         return whole(dataset, np.arange(len(dataset.segments)))
     return window_places(model, np.arange(len(dataset.segments)), dataset.ends, horizon)
+
+
+def shortened(places: Places, longest: int) -> Places:
+    """The places with at most so many past steps, for learning from histories too long to read each time."""
+    return places._replace(start=np.maximum(places.start, places.origin - longest))
 
 
 def whole(dataset: Dataset, rows: Steps) -> Places:

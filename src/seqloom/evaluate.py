@@ -38,8 +38,7 @@ def evaluate(model: SequenceModel, dataset: Dataset, part: Part = "test", *, riv
         DataError: the part holds nothing to score.
     """
     places = part_places(model, dataset, part)
-    encoded = encode(dataset.segments, model.inputs, model.outputs)
-    answers = answer(model, encoded, places)
+    answers = answer(model, encode(dataset.segments, model.inputs, {}), places).values
     frames = {name: output.frame(answers[name], dataset.segments, places) for name, output in model.outputs.items()}
     found = {name: _rivals(model, output, dataset, places) if rivals else [] for name, output in model.outputs.items()}
     ends = test_starts(dataset)
@@ -90,7 +89,7 @@ def calibrate(model: SequenceModel, dataset: Dataset, places: Places) -> None:
     """Let every output mend its stated uncertainty on places that were not trained on."""
     encoded = encode(dataset.segments, model.inputs, model.outputs)
     answers = answer(model, encoded, places)
-    batch = cut(encoded, places, model.inputs, model.outputs)
+    targets = cut(encoded, places, {}, model.outputs).targets
     for name, output in model.outputs.items():
-        scale = batch.scales.get(output.source) if output.source else None
-        output.calibrate(answers[name], batch.targets[name].numpy(), scale)
+        scale = answers.scales.get(output.source) if output.source else None
+        output.calibrate(answers.values[name], targets[name].numpy(), scale)

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import torch
 
 from seqloom.batch import encode
-from seqloom.dataset import Dataset, part_places, thin, training_columns
+from seqloom.dataset import Dataset, part_places, shortened, thin, training_columns
 from seqloom.evaluate import calibrate
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
 from seqloom.training.loop import Material, Standing, Watcher, train
 
 VALIDATION_WINDOWS = 1024  # at most so many, evenly spread, are looked at while training and for calibration
+LONGEST_LESSON = 512  # past steps of one training window where a model reads whole histories
 
 
 class Fitted(NamedTuple):
@@ -33,12 +34,12 @@ def fit_model(
     part. Without one (`data.split.valid: 0`) all steps are trained and nothing is calibrated.
     """
     prepare(model, dataset)
-    valid = validation_places(model, dataset)
     encoded = encode(dataset.segments, model.inputs, model.outputs)
-    material = Material(encoded, part_places(model, dataset, "train"), valid)
+    lessons = shortened(part_places(model, dataset, "train", model.block), LONGEST_LESSON)
+    material = Material(encoded, lessons, shortened(validation_places(model, dataset, model.block), LONGEST_LESSON))
     standing = train(model, material, run, watcher=watcher, resume=resume)
-    if len(valid.segment):
-        calibrate(model, dataset, valid)
+    if len(material.valid.segment):
+        calibrate(model, dataset, validation_places(model, dataset))
     return Fitted(model.eval(), standing)
 
 
@@ -49,8 +50,8 @@ def prepare(model: SequenceModel, dataset: Dataset) -> None:
     model.build()
 
 
-def validation_places(model: SequenceModel, dataset: Dataset) -> Places:
+def validation_places(model: SequenceModel, dataset: Dataset, steps: int | None = None) -> Places:
     """Evenly spread places of the validation part; none where the recipe leaves that part out."""
     if model.recipe.data.split.valid == 0:
         return part_places(model, dataset, "train").take(slice(0, 0))
-    return thin(part_places(model, dataset, "valid"), VALIDATION_WINDOWS)
+    return thin(part_places(model, dataset, "valid", steps), VALIDATION_WINDOWS)

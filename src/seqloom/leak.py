@@ -39,7 +39,7 @@ def leak_test(model: SequenceModel, segments: Segments, places: Places, windows:
         one = select(segments, place.segment)
         place = place._replace(segment=np.zeros(1, np.int64))
         changed = perturb(one, int(place.origin[0]), known)
-        before, after = (answer(model, encode(s, model.inputs, model.outputs), place) for s in (one, changed))
+        before, after = (answer(model, encode(s, model.inputs, {}), place).values for s in (one, changed))
         moved = [np.nanmax(np.abs(before[name] - after[name]), initial=0.0) for name in before]
         largest = max([largest, *map(float, moved)])
     return LeakTest(largest == 0.0, len(chosen.segment), largest)

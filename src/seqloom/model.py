@@ -74,6 +74,16 @@ class SequenceModel(nn.Module):
         return max(output.horizon for output in self.outputs.values())
 
     @property
+    def block(self) -> int:
+        """Coming steps that are answered at once, and trained on; 0 where nothing is forecast."""
+        return max(output.block for output in self.outputs.values())
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether forecasts read a series once, from its beginning, with the state carried from origin to origin."""
+        return bool(self.horizon) and self.causal and self.recipe.data.context_length is None
+
+    @property
     def longest_lag(self) -> int:
         """Steps before a window that its lagged inputs reach back."""
         return max((lag for input in self.inputs.values() for lag in input.lags), default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from seqloom.batch import Batch, Encoded, cut
 from seqloom.errors import RecipeError
 from seqloom.model import SequenceModel
 from seqloom.outputs.forecast import Forecast
-from seqloom.outputs.output import Array, Output, Places
+from seqloom.outputs.output import Array, Output, Places, Steps
 from seqloom.scaling import Scale
 from seqloom.state import select
 
@@ -21,28 +21,71 @@ BATCH = 256
 PATHS = 100  # futures drawn for each row where blocks are fed back
 
 
-def batches(model: SequenceModel, encoded: Encoded, places: Places, size: int = BATCH) -> Iterator[Batch]:
-    """The places in batches of neighbours."""
-    for start in range(0, len(places.segment), size):
-        yield cut(encoded, places.take(slice(start, start + size)), model.inputs, model.outputs)
+class Answers(NamedTuple):
+    """Natural answers of every output, (B, ...), and the scales that they were given in."""
+
+    values: dict[str, Array]
+    scales: dict[str, Scale]
+
+
+class Piece(NamedTuple):
+    """Some rows to be answered together: what is still unread of them, and the state of what has been read."""
+
+    rows: Steps
+    batch: Batch
+    state: Any
 
 
 @torch.no_grad()
-def answer(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str, Array]:
-    """Natural answers of every output, by name, (B, ...); the model is left in evaluation mode."""
+def answer(model: SequenceModel, encoded: Encoded, places: Places) -> Answers:
+    """Answers at many places; the model is left in evaluation mode."""
     model.eval()
-    found: dict[str, list[Array]] = {name: [] for name in model.outputs}
-    for batch in batches(model, encoded, places):
-        for name, output in model.outputs.items():
-            found[name].append(_answers(model, output, batch))
-    return {name: _joined(parts) for name, parts in found.items()}
+    pieces = list((_carried if model.carries_state else _windows)(model, encoded, places))
+    order = np.concatenate([piece.rows for piece in pieces]) if pieces else np.zeros(0, np.int64)
+    back = np.argsort(order)
+    values = {
+        name: _joined([_answers(model, output, piece) for piece in pieces])[back]
+        for name, output in model.outputs.items()
+    }
+    names = pieces[0].batch.scales if pieces else {}
+    return Answers(values, {name: _scales([piece.batch.scales[name] for piece in pieces], back) for name in names})
 
 
-def _answers(model: SequenceModel, output: Output, batch: Batch) -> Array:
+def _scales(parts: list[Scale], order: Steps) -> Scale:
+    loc, spread = (torch.cat(part)[order] for part in zip(*parts, strict=True))
+    return Scale(loc, spread)
+
+
+def _windows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Piece]:
+    """Places in batches of neighbours, each row read from its own start."""
+    every = np.arange(len(places.segment))
+    for start in range(0, len(every), BATCH):
+        rows = every[start : start + BATCH]
+        yield Piece(rows, cut(encoded, places.take(rows), model.inputs, {}), None)
+
+
+def _carried(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Piece]:
+    """Each series read once; at every origin the state is forked, and what is left is only the future.
+
+    The scale is that of the history before the first origin, and stays: it may not change while a state lives.
+    """
+    for segment in np.unique(places.segment):
+        rows = np.flatnonzero(places.segment == segment)
+        state, scales, start = None, None, np.zeros(1, np.int64)
+        for row in rows[np.argsort(places.origin[rows], kind="stable")]:
+            place = places.take(row[None])
+            past = cut(encoded, Places(place.segment, start, place.origin, place.origin), model.inputs, {}, scales)
+            state, scales, start = model.read(past, state)[1], past.scales, place.origin
+            yield Piece(row[None], cut(encoded, place._replace(start=start), model.inputs, {}, scales), state)
+
+
+def _answers(model: SequenceModel, output: Output, piece: Piece) -> Array:
+    batch = piece.batch
     scale = batch.scales.get(output.source) if output.source else None
     if isinstance(output, Forecast) and int((batch.lengths - batch.origins).max()) > output.block:
-        return feed_back(model, output, batch)
-    return output.answers(model(batch)[output.name], scale)
+        return feed_back(model, output, batch, piece.state)
+    reading, _ = model.read(batch, piece.state)
+    return output.answers(output(reading), scale)
 
 
 def _joined(parts: list[Array]) -> Array:
@@ -55,7 +98,7 @@ def _joined(parts: list[Array]) -> Array:
     return np.concatenate(filled) if filled else np.zeros((0, 0, 0))
 
 
-def feed_back(model: SequenceModel, output: Forecast, batch: Batch) -> Array:
+def feed_back(model: SequenceModel, output: Forecast, batch: Batch, state: Any = None) -> Array:
     """A forecast in blocks: each row's future is drawn `PATHS` times, every block read back as if observed.
 
     The past is read once; its state is forked for the draws. Within a block all steps take the same
@@ -71,7 +114,8 @@ def feed_back(model: SequenceModel, output: Forecast, batch: Batch) -> Array:
         )
     source = str(output.source)
     horizon = int((batch.lengths - batch.origins).max())
-    state = read_past(model, batch)
+    if state is None:
+        state = read_past(model, batch)
     rows = torch.arange(len(batch.origins)).repeat_interleave(PATHS)
     state, batch = select(state, rows), select_batch(batch, rows)
     random = torch.Generator().manual_seed(0)

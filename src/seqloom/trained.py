@@ -58,7 +58,7 @@ class Trained:
         return self._frames(dataset, places)[name]
 
     def _frames(self, dataset: Dataset, places: Places) -> dict[str, pl.DataFrame]:
-        answers = answer(self.model, encode(dataset.segments, self.model.inputs, self.model.outputs), places)
+        answers = answer(self.model, encode(dataset.segments, self.model.inputs, {}), places).values
         outputs = self.model.outputs.items()
         return {name: output.frame(answers[name], dataset.segments, places) for name, output in outputs}
 

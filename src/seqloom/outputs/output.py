@@ -93,6 +93,7 @@ class Output(nn.Module, ABC):
         shape: what it asks of the core.
         reads_text: whether its columns hold text; otherwise numbers.
         horizon: steps after the origin that it answers.
+        block: how many of them it answers at once, and is trained on.
         source: name of the input whose scale its answers share, if any.
     """
 
@@ -101,6 +102,7 @@ class Output(nn.Module, ABC):
     reads_text: ClassVar[bool] = False
     missing: ClassVar[float] = float("nan")
     horizon: int = 0
+    block: int = 0
     source: str | None = None
 
     def __init__(self, name: str, settings: OutputSettings) -> None:
