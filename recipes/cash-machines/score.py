@@ -3,7 +3,8 @@
     python recipes/cash-machines/score.py OUT_DIR/cash.csv FORECASTS.csv
 
 Observed days only. sMAPE is 200 |y - f| / (|y| + |f|), MASE is divided by the mean |y_t - y_(t-7)| of the days before
-the test part, gaps filled with the same weekday's last value; both are means over each series, then over series.
+the test part, gaps filled with the same weekday's last value. sMAPE(eps) is the bounded form
+2 |y - f| / max(|y| + |f| + 0.1, 0.6) that the 56-day comparison uses. All are means over each series, then over series.
 """
 
 from __future__ import annotations
@@ -24,16 +25,20 @@ def season_scale(values: np.ndarray) -> float:
     return float(np.nanmean(np.abs(filled[7:] - filled[:-7])))
 
 
-def score(table: Path, forecasts: Path) -> tuple[float, float]:
+def score(table: Path, forecasts: Path) -> dict[str, float]:
+    """sMAPE, MASE, sMAPE(eps) and MAE."""
     history = pl.read_csv(table)
     found = pl.read_csv(forecasts).drop_nulls("y")
-    smape, mase = [], []
+    rows_of_all: list[list[float]] = []
     for (machine,), rows in found.group_by("unique_id"):
         y, f = rows["y"].to_numpy(), rows["y_hat"].to_numpy()
         before = history[str(machine)].cast(pl.Float64).fill_null(np.nan).to_numpy()[:-56]
-        smape.append(np.mean(200 * np.abs(y - f) / (np.abs(y) + np.abs(f))))
-        mase.append(np.mean(np.abs(y - f)) / season_scale(before))
-    return float(np.mean(smape)), float(np.mean(mase))
+        error = np.abs(y - f)
+        size = np.abs(y) + np.abs(f)
+        smape, bounded = 200 * error / size, 2 * error / np.maximum(size + 0.1, 0.6)
+        rows_of_all.append([smape.mean(), error.mean() / season_scale(before), bounded.mean(), error.mean()])
+    means = np.mean(rows_of_all, axis=0).tolist()
+    return dict(zip(("sMAPE", "MASE", "sMAPE(eps)", "MAE"), means, strict=True))
 
 
 if __name__ == "__main__":
@@ -41,4 +46,4 @@ if __name__ == "__main__":
     parser.add_argument("table", type=Path)
     parser.add_argument("forecasts", type=Path)
     arguments = parser.parse_args()
-    print("sMAPE {:.3f}, MASE {:.4f}".format(*score(arguments.table, arguments.forecasts)))
+    print(", ".join(f"{name} {value:.4f}" for name, value in score(arguments.table, arguments.forecasts).items()))

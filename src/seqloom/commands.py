@@ -64,6 +64,8 @@ def forecast(
     guess = guess_series(frame, time=time, target=target, id=id)
     console.print("[bold]Assumed[/]", *guess.assumptions, sep="\n  ", highlight=False)
     text = render(forecast_recipe(guess, frame, horizon), f"What `seqloom forecast {data.name}` runs.")
+    console.print("\n[bold]The recipe this makes[/]")
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
     if write_recipe is not None:
         write_bytes_atomic(write_recipe, text.encode())
         console.print(f"recipe written to {write_recipe}")

@@ -1,0 +1,69 @@
+"""The accuracy that each recipe must reach, trained for real: `SEQLOOM_DATA=folder make slow`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from seqloom.trained import load
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3000),
+    pytest.mark.skipif("SEQLOOM_DATA" not in os.environ, reason="SEQLOOM_DATA does not name the folder with the data"),
+]
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def run(*arguments: object) -> str:
+    return subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=True).stdout
+
+
+def trained(folder: str, source: str, recipe: str, place: Path) -> tuple[Path, Path]:
+    """The prepared data and a finished run."""
+    out, made = place / "data", place / "run"
+    run(sys.executable, RECIPES / folder / "prepare.py", Path(os.environ["SEQLOOM_DATA"]) / source, out)
+    run("seqloom", "train", RECIPES / folder / recipe, "--data", out, "-o", made)
+    return out, made
+
+
+def forecasts(out: Path, made: Path, place: Path) -> Path:
+    file = place / "forecasts.csv"
+    run("seqloom", "backtest", made, "--data", out, "-o", file)
+    return file
+
+
+def test_ridership(tmp_path: Path) -> None:
+    out, made = trained("ridership", "cta_ridership", "recipe.yaml", tmp_path)
+    table = pl.read_csv(forecasts(out, made, tmp_path))
+    assert len(table) == 208 * 7 * 2
+    for series, bar in (("bus", 30_000), ("rail", 28_000)):
+        rows = table.filter(unique_id=series)
+        assert (rows["y"] - rows["y_hat"]).abs().mean() <= bar
+        assert 0.75 <= rows.select(pl.col("y").is_between("lo-80", "hi-80").mean()).item() <= 0.85
+
+
+def test_next_day(tmp_path: Path) -> None:
+    out, made = trained("ridership", "cta_ridership", "next_day.yaml", tmp_path)
+    rows = pl.read_csv(forecasts(out, made, tmp_path)).filter(unique_id="rail")
+    assert (rows["y"] - rows["y_hat"]).abs().mean() <= 21_500
+
+
+def test_cash_machines(tmp_path: Path) -> None:
+    out, made = trained("cash-machines", "nn5_daily", "recipe.yaml", tmp_path)
+    file = forecasts(out, made, tmp_path)
+    said = run(sys.executable, RECIPES / "cash-machines" / "score.py", out / "cash.csv", file)
+    smape, mase, *_ = (float(part.split()[1]) for part in said.split(","))
+    assert smape <= 19.6
+    assert mase <= 0.845
+
+
+def test_sensors(tmp_path: Path) -> None:
+    out, made = trained("sensors", "multivariate-tsc", "recipe.yaml", tmp_path)
+    scores = load(made).evaluate(out).document["outputs"]["speaker"]["metrics"]
+    assert scores["accuracy"]["value"] >= 97.5

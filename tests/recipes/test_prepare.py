@@ -1,0 +1,111 @@
+"""Each recipe's `prepare.py` on small files of the original form, and each recipe against what it prepared."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from seqloom.dataset import part_places, read_dataset
+from seqloom.model import SequenceModel
+from seqloom.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def prepare(name: str, source: Path, out: Path) -> str:
+    script = RECIPES / name / "prepare.py"
+    done = subprocess.run([sys.executable, script, source, out], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def rows_of(start: date, days: int) -> list[tuple[date, int]]:
+    return [(start + timedelta(days=k), 1000 * (1 + k % 7) + k) for k in range(days)]
+
+
+def test_ridership_drops_repeated_rows_and_sorts(tmp_path: Path) -> None:
+    lines = [
+        f"{day:%m/%d/%Y},{'U' if day.weekday() == 6 else 'W'},{value},{2 * value},{3 * value}"
+        for day, value in rows_of(date(2015, 1, 1), 1900)
+    ]
+    header = "service_date,day_type,bus,rail_boardings,total_rides"
+    name = "CTA_-_Ridership_-_Daily_Boarding_Totals.csv"
+    (tmp_path / name).write_text("\n".join([header, *reversed(lines), lines[3]]) + "\n")
+    said = prepare("ridership", tmp_path, tmp_path / "out")
+    assert "1900 days written" in said
+    assert "1 repeated rows dropped" in said
+    table = pl.read_csv(tmp_path / "out" / "ridership.csv")
+    assert table.columns == ["ds", "day_type", "bus", "rail"]
+    assert table.row(3) == ("2015-01-04", "U", 4003, 8006)
+    for recipe, windows in (("recipe.yaml", 208), ("next_day.yaml", 95)):
+        model = SequenceModel(load_recipe(RECIPES / "ridership" / recipe)[0])
+        places = part_places(model, read_dataset(model, tmp_path / "out"), "test")
+        assert len(places.segment) == windows
+
+
+def test_cash_machines_blank_zeros_and_count_them(tmp_path: Path) -> None:
+    lines = [
+        f"{day},{'' if k == 5 else value},{0 if k == 9 else value / 7}"
+        for k, (day, value) in enumerate(rows_of(date(1996, 3, 18), 791))
+    ]
+    text = "\n".join(["date,NN5-001,NN5-002", *lines]) + "\n"
+    (tmp_path / "nn5_daily.csv.gz").write_bytes(gzip.compress(text.encode()))
+    said = prepare("cash-machines", tmp_path, tmp_path / "out")
+    assert "791 days of 2 machines" in said
+    assert "1 missing, 1 zeros" in said
+    table = pl.read_csv(tmp_path / "out" / "cash.csv")
+    assert table["NN5-002"].null_count() == 1
+    for recipe, windows in (("recipe.yaml", 16), ("56_days.yaml", 2)):
+        model = SequenceModel(load_recipe(RECIPES / "cash-machines" / recipe)[0])
+        dataset = read_dataset(model, tmp_path / "out")
+        places = part_places(model, dataset, "test")
+        assert len(places.segment) == windows
+        assert places.origin.min() == 735
+
+
+def test_sensors_keep_the_split_and_set_late_utterances_aside(tmp_path: Path) -> None:
+    def case(speaker: int, steps: int) -> str:
+        return ":".join([*(",".join(str(c + t / 10) for t in range(steps)) for c in range(12)), str(speaker)])
+
+    for part, count in (("TRAIN", 6), ("TEST", 2)):
+        cases = [case(speaker, 7 + k) for speaker in (1, 2) for k in range(count)]
+        (tmp_path / f"JapaneseVowels_{part}.ts").write_text("\n".join(["# comment", "@data", *cases]) + "\n")
+    assert "16 utterances" in prepare("sensors", tmp_path, tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "vowels.jsonl").read_text().splitlines()]
+    assert [row["split"] for row in rows] == ["train"] * 12 + ["test"] * 4
+    assert [row["choice"] for row in rows[:6]] == ["train"] * 4 + ["valid"] * 2
+    assert rows[0]["coefficients"][1] == [c + 0.1 for c in range(12)]
+    model = SequenceModel(load_recipe(RECIPES / "sensors" / "recipe.yaml")[0])
+    assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 12
+
+
+def test_m4_joins_train_and_test(tmp_path: Path) -> None:
+    for subset, horizon in (("Weekly", 13), ("Hourly", 48)):
+        values = [str(100 + k % 24) for k in range(400)]
+        letter = subset[0]
+        columns = ",".join(f'"V{k + 1}"' for k in range(401))
+        (tmp_path / f"{subset}-train.csv").write_text(f'{columns}\n"{letter}1",{",".join(values)}\n')
+        (tmp_path / f"{subset}-test.csv").write_text(f'{columns}\n"{letter}1",{",".join(["7"] * horizon)},,\n')
+    said = prepare("m4", tmp_path, tmp_path / "out")
+    assert said.count("1 series written") == 2
+    for subset, horizon in (("weekly", 13), ("hourly", 48)):
+        table = pl.read_csv(tmp_path / "out" / f"{subset}.csv")
+        assert table["y"].tail(horizon).to_list() == [7.0] * horizon
+        model = SequenceModel(load_recipe(RECIPES / "m4" / f"{subset}.yaml")[0])
+        places = part_places(model, read_dataset(model, tmp_path / "out"), "test")
+        assert (places.origin.tolist(), places.stop.tolist()) == ([400], [400 + horizon])
+
+
+@pytest.mark.parametrize("name", ["ridership", "cash-machines", "sensors", "m4"])
+def test_a_missing_source_is_named(name: str, tmp_path: Path) -> None:
+    script = RECIPES / name / "prepare.py"
+    done = subprocess.run([sys.executable, script, tmp_path, tmp_path / "out"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is no ")
+    assert not list((tmp_path / "out").glob("*.csv"))
