@@ -1,8 +1,8 @@
 """Score forecasts of the cash machines as the published comparisons do.
 
-    python recipes/cash-machines/score.py OUT_DIR/cash.csv FORECASTS.csv
+    python recipes/cash-machines/score.py OUT_DIR/cash.csv FORECASTS.csv [--zeros SOURCE_DIR]
 
-Observed days only. sMAPE is 200 |y - f| / (|y| + |f|), MASE is divided by the mean |y_t - y_(t-7)| of the days before
+Observed days only; with --zeros, days without any withdrawal count too, as zeros of the original file. sMAPE is 200 |y - f| / (|y| + |f|), MASE is divided by the mean |y_t - y_(t-7)| of the days before
 the test part, gaps filled with the same weekday's last value. sMAPE(eps) is the bounded form
 2 |y - f| / max(|y| + |f| + 0.1, 0.6) that the 56-day comparison uses. All are means over each series, then over series.
 """
@@ -10,6 +10,7 @@ the test part, gaps filled with the same weekday's last value. sMAPE(eps) is the
 from __future__ import annotations
 
 import argparse
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,20 @@ def season_scale(values: np.ndarray) -> float:
     return float(np.nanmean(np.abs(filled[7:] - filled[:-7])))
 
 
-def score(table: Path, forecasts: Path) -> dict[str, float]:
+def with_zeros(forecasts: pl.DataFrame, source: Path) -> pl.DataFrame:
+    """The forecasts with the truth of the original file."""
+    path, packed = source / "nn5_daily.csv", source / "nn5_daily.csv.gz"
+    original = pl.read_csv(path if path.is_file() else gzip.decompress(packed.read_bytes()))
+    truth = original.unpivot(index="date", variable_name="unique_id", value_name="truth")
+    joined = forecasts.join(truth, left_on=["unique_id", "ds"], right_on=["unique_id", "date"], how="left")
+    return joined.with_columns(y=pl.col("truth").cast(pl.Float64))
+
+
+def score(table: Path, forecasts: Path, zeros: Path | None = None) -> dict[str, float]:
     """sMAPE, MASE, sMAPE(eps) and MAE."""
     history = pl.read_csv(table)
-    found = pl.read_csv(forecasts).drop_nulls("y")
+    answers = pl.read_csv(forecasts)
+    found = (answers if zeros is None else with_zeros(answers, zeros)).drop_nulls("y")
     rows_of_all: list[list[float]] = []
     for (machine,), rows in found.group_by("unique_id"):
         y, f = rows["y"].to_numpy(), rows["y_hat"].to_numpy()
@@ -45,5 +56,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("forecasts", type=Path)
+    parser.add_argument("--zeros", type=Path, help="folder with the original file")
     arguments = parser.parse_args()
-    print(", ".join(f"{name} {value:.4f}" for name, value in score(arguments.table, arguments.forecasts).items()))
+    found = score(arguments.table, arguments.forecasts, arguments.zeros)
+    print(", ".join(f"{name} {value:.4f}" for name, value in found.items()))

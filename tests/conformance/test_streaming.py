@@ -113,7 +113,7 @@ def test_a_stream_forecasts_as_one_whole_read_does(case: Case) -> None:
     built.model.recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"context_length": None})})
     dataset = read_dataset(built.model, frame, learn=False)
     places = coming_places(built.model, dataset)
-    expected = answer(built.model, encode(dataset.segments, built.model.inputs, built.model.outputs), places)
+    expected = answer(built.model, encode(dataset.segments, built.model.inputs, built.model.outputs), places).values
     stream = Stream(built.model, static=STATIC)
     stream.push(past[: int(places.origin[0])])
     assert int(places.origin[0]) == len(past)

@@ -129,3 +129,15 @@ def test_the_errors_page_lists_every_exception() -> None:
     for name, error in vars(errors).items():
         if isinstance(error, type) and issubclass(error, errors.SeqloomError):
             assert re.search(rf"^\| `{name}` \|.*\| {error.exit_code} \|", page, re.MULTILINE), name
+
+
+def test_the_design_page_shows_the_order_of_imports_that_is_tested() -> None:
+    spec = importlib.util.spec_from_file_location("import_rules", ROOT / "tests" / "test_imports.py")
+    assert spec is not None
+    assert spec.loader is not None
+    rules = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rules)
+    rooms = {path.stem for path in SOURCE.iterdir()} | {"seqloom"}
+    kept = [", ".join(room for room in layer if room in rooms) for layer in rules.LAYERS]
+    page = (DOCS / "design" / "design.md").read_text(encoding="utf-8")
+    assert "```text\n" + "\n".join(kept) + "\n```" in page
