@@ -2,9 +2,10 @@
 
     python recipes/cash-machines/score.py OUT_DIR/cash.csv FORECASTS.csv [--zeros SOURCE_DIR]
 
-Observed days only; with --zeros, days without any withdrawal count too, as zeros of the original file. sMAPE is 200 |y - f| / (|y| + |f|), MASE is divided by the mean |y_t - y_(t-7)| of the days before
-the test part, gaps filled with the same weekday's last value. sMAPE(eps) is the bounded form
-2 |y - f| / max(|y| + |f| + 0.1, 0.6) that the 56-day comparison uses. All are means over each series, then over series.
+Observed days only; with --zeros, days without any withdrawal count too, as zeros of the original file.
+sMAPE is 200 |y - f| / (|y| + |f|). MASE is divided by the mean |y_t - y_(t-7)| of the days before the test part, gaps
+filled with the same weekday's last value. sMAPE(eps) is the bounded form 2 |y - f| / max(|y| + |f| + 0.1, 0.6) that the
+56-day comparison uses. All are means over each series, then over series.
 """
 
 from __future__ import annotations
