@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,8 @@ def test_the_recipe_page_names_every_setting(generate: ModuleType) -> None:
     for room, base in (("inputs", Input), ("outputs", Output)):
         for name in names(room):
             assert f"{{ #{room}-{name} }}" in page
-            for key, field in find(room, name, base).Settings.model_fields.items():
+            kind: Any = find(room, name, base)
+            for key, field in kind.Settings.model_fields.items():
                 assert f"| `{room}.NAME.{key}` |" in page
                 assert field.description
 
