@@ -116,9 +116,14 @@ class Output(nn.Module, ABC):
         self.source = source.name
 
     def read(self, segments: Segments) -> Column:
-        """Its target columns: (S, ...) for one answer per sequence, else (N, ...)."""
-        table = segments.static if self.shape is Shape.VECTOR else segments.steps
-        return side_by_side([table[column] for column in self.columns])
+        """Its target columns: (S, ...) for one answer per sequence, else (N, ...); missing where there are none.
+
+        A table that is only answered need not hold the truth.
+        """
+        vector = self.shape is Shape.VECTOR
+        table, count = (segments.static, len(segments)) if vector else (segments.steps, int(segments.offsets[-1]))
+        unknown = np.full(count, None if self.reads_text else np.nan)
+        return side_by_side([table.get(column, unknown) for column in self.columns])
 
     @abstractmethod
     def fit(self, values: Column) -> None:
