@@ -124,7 +124,7 @@ def test_new_rows_need_no_truth_and_may_hold_anything(name: str, column: str, tm
     new = [
         {"name": "plain", "x": [1.0, 2.0], "word": ["up", "up"], "place": "sea", "age": 30, "profile": [0, 0, 0]},
         {
-            "name": "strange",
+            "name": "odd",
             "x": [None, 2.0],
             "word": ["left", None],
             "place": "moon",
