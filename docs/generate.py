@@ -160,7 +160,7 @@ def cli_page() -> str:
         parts += [
             f"## `seqloom {name}`\n",
             f"{command.help}\n",
-            f"{command.epilog.replace('Example: ', 'Example: `')}`\n",
+            f"{command.epilog.replace('Example: ', 'Example: `').replace(', or: ', '`, or `')}`\n",
         ]
         parts += ["| argument | default | meaning |", "| --- | --- | --- |"]
         parts += [_parameter(parameter) for parameter in command.params if parameter.name != "help"]
@@ -170,11 +170,11 @@ def cli_page() -> str:
 
 def _parameter(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        shown = parameter.name.upper() + ("" if parameter.required else " (optional)")
+        shown = parameter.name.upper()
     else:
         shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
     default = parameter.default
-    written = "required" if parameter.required else "" if default in (None, False, [], ()) else f"`{default}`"
+    written = "required" if parameter.required else "optional" if default in (None, False, [], ()) else f"`{default}`"
     return f"| `{shown}` | {written} | {parameter.help or ''} |"
 
 

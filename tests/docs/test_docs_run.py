@@ -17,6 +17,8 @@ import pytest
 import torch
 import yaml
 
+from seqloom.errors import UsageError
+
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<head>[^\n]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
@@ -164,3 +166,32 @@ def test_pages_show_no_block_that_is_not_closed() -> None:
     for page in PAGES:
         fences = re.findall(r"^ *```", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert len(fences) == 2 * len(list(blocks(page))), page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nassert False\n```",
+        "```bash\nseqloom nonsense\n```",
+        "```bash\nseqloom explain cell lstm   # exit code 1\n```",
+        "```bash\nmake nothing\n```",
+        "```bash\nrm -rf /tmp/somewhere\n```",
+        "```yaml\noutputs:\n  y: {kind: forecast, horizn: 7}\n```",
+        "```yaml\noutputs:\n  y: {kind: number}\n```\n\n```yaml\ntraining: {step: 7}\n```",
+        "```javascript\n1\n```",
+    ],
+)
+def test_a_wrong_block_is_found(text: str, folder: Path) -> None:
+    page = folder / "page.md"
+    page.write_text(text + "\n", encoding="utf-8")
+    scope: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    with pytest.raises((AssertionError, UsageError)):
+        for block in blocks(page):
+            recipe = _run(block, scope, recipe, folder)
+
+
+def test_pages_name_no_host_and_no_path_of_a_machine() -> None:
+    for page in PAGES:
+        found = re.findall(r"https?://\S+|/(?:home|root|work|opt|usr)/\S*", page.read_text(encoding="utf-8"))
+        assert found == [], page
