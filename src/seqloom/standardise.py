@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,3 +39,26 @@ class Standard(NamedTuple):
     def from_json(cls, document: dict[str, Any]) -> Standard:
         """What `to_json` gave."""
         return cls(np.asarray(document["mean"], np.float64), np.asarray(document["deviation"], np.float64))
+
+
+def as_matrix(values: npt.NDArray[np.generic]) -> Matrix:
+    """Numbers as (N, F), N of 0 included, for which NumPy cannot tell F by itself."""
+    return values.astype(np.float64).reshape(len(values), math.prod(values.shape[1:]))
+
+
+class Standardised:
+    """What an input or an output of numbers learns from the training part: mean and deviation of each column."""
+
+    standard: Standard
+
+    def fit(self, values: npt.NDArray[np.generic]) -> None:
+        """Mean and deviation of each column, missing values left out."""
+        self.standard = Standard.fit(as_matrix(values))
+
+    def fitted(self) -> dict[str, Any]:
+        """Mean and deviation."""
+        return self.standard.to_json()
+
+    def restore(self, fitted: dict[str, Any]) -> None:
+        """Mean and deviation."""
+        self.standard = Standard.from_json(fitted)

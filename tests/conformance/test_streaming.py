@@ -117,7 +117,7 @@ def test_a_stream_forecasts_as_one_whole_read_does(case: Case) -> None:
     stream = Stream(built.model, static=STATIC)
     stream.push(past[: int(places.origin[0])])
     assert int(places.origin[0]) == len(past)
-    assert_close(stream.forecast(coming), {name: values[0] for name, values in expected.values.items()})
+    assert_close(stream.forecast(coming), {name: values[0] for name, values in expected.items()})
 
 
 @pytest.mark.parametrize("case", LABELS, **by_name)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from seqloom.errors import UsageError
-from seqloom.rivals import FORECAST_RIVALS, Window, seasonal_naive
-from seqloom.rivals.seasonal_naive import naive_errors
+from seqloom.rivals.rival import Window
+from seqloom.rivals.seasonal_naive import SeasonalNaive, naive_errors, seasonal_naive
 
 NAN = np.nan
 
@@ -64,7 +64,7 @@ def test_intervals_cover_a_random_walk_as_often_as_they_say() -> None:
     random = np.random.default_rng(0)
     walks = random.normal(size=(300, 203)).cumsum(axis=1)
     windows = [Window("s", walk[:200]) for walk in walks]
-    forecasts = FORECAST_RIVALS["seasonal_naive"].forecast(windows, 3, season=1, levels=[80])
+    forecasts = SeasonalNaive().forecast(windows, 3, season=1, levels=[80])
     covered = (forecasts.lo[80] <= walks[:, 200:]) & (walks[:, 200:] <= forecasts.hi[80])
     assert forecasts.y_hat.shape == (300, 3)
     assert covered[:, 0].mean() == pytest.approx(0.8, abs=0.06)
@@ -74,7 +74,7 @@ def test_intervals_cover_a_random_walk_as_often_as_they_say() -> None:
 
 
 def test_no_windows_and_no_levels() -> None:
-    forecasts = FORECAST_RIVALS["seasonal_naive"].forecast([], 3, season=7, levels=[])
+    forecasts = SeasonalNaive().forecast([], 3, season=7, levels=[])
     assert forecasts.y_hat.shape == (0, 3)
     assert forecasts.lo == {}
 

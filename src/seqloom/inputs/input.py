@@ -6,10 +6,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,9 +16,7 @@ from torch import Tensor, nn
 from seqloom.data.segments import Column, Segments
 from seqloom.scaling import Scale
 from seqloom.settings import Settings
-from seqloom.standardise import Standard
-
-Scalar = TypeVar("Scalar", bound=np.generic)
+from seqloom.standardise import Standardised
 
 
 class Role(StrEnum):
@@ -102,31 +99,15 @@ class Input(nn.Module, ABC):
         """(B, T, F) or (B, F) as cut from `encode` to (..., features)."""
 
 
-class StandardisedInput(Input):
+class StandardisedInput(Standardised, Input):
     """An input of numbers that learns their mean and deviation from the training part."""
-
-    def __init__(self, name: str, settings: InputSettings) -> None:
-        super().__init__(name, settings)
-        self.standard: Standard
-
-    def fit(self, values: Column) -> None:
-        """Mean and deviation of each column, missing values left out."""
-        self.standard = Standard.fit(as_matrix(values))
-
-    def fitted(self) -> dict[str, Any]:
-        """Mean and deviation."""
-        return self.standard.to_json()
-
-    def restore(self, fitted: dict[str, Any]) -> None:
-        """Mean and deviation."""
-        self.standard = Standard.from_json(fitted)
 
 
 def side_by_side(columns: list[Column]) -> Column:
     """One column as it is; several as (N, F)."""
     if len(columns) == 1:
         return columns[0]
-    return np.concatenate([_wide(column) for column in columns], axis=1)
+    return np.concatenate([column.reshape(len(column), math.prod(column.shape[1:])) for column in columns], axis=1)
 
 
 def with_flags(values: Tensor) -> Tensor:
@@ -134,13 +115,3 @@ def with_flags(values: Tensor) -> Tensor:
     observed = ~values.isnan()
     filled = torch.where(observed, values, values.new_zeros(()))
     return torch.cat([filled, observed.to(values)], dim=-1).to(torch.get_default_dtype())
-
-
-def as_matrix(values: Column) -> npt.NDArray[np.float64]:
-    """Numbers as (N, F) float64."""
-    return _wide(values.astype(np.float64))
-
-
-def _wide(values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """As (N, F), N of 0 included, for which NumPy cannot tell F by itself."""
-    return values.reshape(len(values), math.prod(values.shape[1:]))

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from seqloom.data.segments import Column
-from seqloom.inputs.input import InputSettings, Role, StandardisedInput, as_matrix, with_flags
+from seqloom.inputs.input import InputSettings, Role, StandardisedInput, with_flags
 from seqloom.scaling import Scale
+from seqloom.standardise import as_matrix
 
 
 class Number(StandardisedInput):

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.data.segments import Column
-from seqloom.inputs.input import InputSettings, Role, StandardisedInput, as_matrix, with_flags
+from seqloom.inputs.input import InputSettings, Role, StandardisedInput, with_flags
 from seqloom.scaling import Scale, scale_of
+from seqloom.standardise import as_matrix
 
 
 class SeriesSettings(InputSettings):

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from seqloom.data.segments import Column
 from seqloom.errors import DataError
-from seqloom.inputs.input import InputSettings, Role, StandardisedInput, as_matrix, with_flags
+from seqloom.inputs.input import InputSettings, Role, StandardisedInput, with_flags
 from seqloom.scaling import Scale
+from seqloom.standardise import as_matrix
 
 
 class VectorSettings(InputSettings):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqloom.data.calendar_grid import season_length
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import RecipeError
-from seqloom.inputs.input import Input, as_matrix
+from seqloom.inputs.input import Input
 from seqloom.metrics.forecast import score_forecast, seasonal_scale
 from seqloom.metrics.result import Result
 from seqloom.outputs.output import Array, Output, OutputSettings, Places, Reading, RivalAnswers, Shape, Steps
@@ -21,6 +21,7 @@ from seqloom.rivals.auto_ets import AutoEts
 from seqloom.rivals.rival import ForecastRival, Window
 from seqloom.rivals.seasonal_naive import SeasonalNaive
 from seqloom.scaling import Scale
+from seqloom.standardise import as_matrix
 
 
 class ForecastSettings(OutputSettings):

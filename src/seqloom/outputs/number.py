@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 import torch
@@ -11,15 +9,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqloom.data.segments import Column, Segments
-from seqloom.inputs.input import as_matrix
 from seqloom.layers.pooling import Name, pooling
 from seqloom.metrics.number import score_number
 from seqloom.metrics.result import Result
 from seqloom.outputs.output import Array, Output, OutputSettings, Places, Reading, RivalAnswers, Shape, Steps
-from seqloom.rivals.mean import Mean
-from seqloom.rivals.median import Median
+from seqloom.rivals.constant import CONSTANTS
 from seqloom.scaling import Scale
-from seqloom.standardise import Standard
+from seqloom.standardise import Standardised, as_matrix
 
 
 class NumberSettings(OutputSettings):
@@ -29,7 +25,7 @@ class NumberSettings(OutputSettings):
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the pooled features dropped")
 
 
-class Number(Output):
+class Number(Standardised, Output):
     """A number, standardised on the training part; its loss is the absolute error: a median."""
 
     Settings = NumberSettings
@@ -38,19 +34,6 @@ class Number(Output):
     def __init__(self, name: str, settings: NumberSettings) -> None:
         super().__init__(name, settings)
         self.settings = settings
-        self.standard: Standard
-
-    def fit(self, values: Column) -> None:
-        """Mean and deviation of the training part."""
-        self.standard = Standard.fit(as_matrix(values))
-
-    def fitted(self) -> dict[str, Any]:
-        """Mean and deviation."""
-        return self.standard.to_json()
-
-    def restore(self, fitted: dict[str, Any]) -> None:
-        """Mean and deviation."""
-        self.standard = Standard.from_json(fitted)
 
     def build(self, features: int, joined: int, bidirectional: bool) -> None:
         """Pooling and a linear map."""
@@ -96,6 +79,6 @@ class Number(Output):
         """The training part's mean and median."""
         known, count = as_matrix(training)[:, 0], len(places.segment)
         return [
-            RivalAnswers(name, self.frame(rival.predict(known, count=count)[:, None], segments, places), ())
-            for name, rival in (("mean", Mean()), ("median", Median()))
+            RivalAnswers(rival.name, self.frame(rival.predict(known, count=count)[:, None], segments, places), ())
+            for rival in CONSTANTS
         ]

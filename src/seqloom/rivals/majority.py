@@ -17,10 +17,6 @@ from seqloom.rivals.rival import Floats
 class Majority:
     """Class frequencies as probabilities; the first of equally frequent labels wins."""
 
-    def available(self) -> str | None:
-        """Always available."""
-        return None
-
     def probabilities(self, y: Sequence[str | None], *, labels: Sequence[str], count: int) -> Floats:
         """(count, K) copies of the label frequencies in `y`; missing and unknown labels do not count.
 

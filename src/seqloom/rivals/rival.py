@@ -1,4 +1,4 @@
-"""What a rival is: the protocols, the windows it is asked about and the forecasts it returns."""
+"""What a rival forecaster is: the protocol, the windows it is asked about and the forecasts it returns."""
 
 from __future__ import annotations
 
@@ -53,23 +53,3 @@ class ForecastRival(Protocol):
 
         Windows of one series must come in the order of their cutoffs.
         """
-
-
-class CategoryRival(Protocol):
-    """Answers with class probabilities from the training labels alone."""
-
-    def available(self) -> str | None:
-        """None when it can run, else the reason why not."""
-
-    def probabilities(self, y: Sequence[str | None], *, labels: Sequence[str], count: int) -> Floats:
-        """(count, K) probabilities over `labels`, the same for every example or step."""
-
-
-class NumberRival(Protocol):
-    """Answers with a number from the training targets alone."""
-
-    def available(self) -> str | None:
-        """None when it can run, else the reason why not."""
-
-    def predict(self, y: Floats, *, count: int) -> Floats:
-        """(count,) predictions from the (N,) training targets, NaN where missing."""

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressBar:
-    """Watches training on a terminal; elsewhere it prints one line for each validation.
+    """Watches training on a terminal; elsewhere it is silent, and `log.jsonl` has every step.
 
     Args:
         steps: steps at most.
@@ -17,7 +17,6 @@ class ProgressBar:
     """
 
     def __init__(self, steps: int, console: Console) -> None:
-        self.console = console
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -49,5 +48,3 @@ class ProgressBar:
         """Show the newest validation."""
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self._bar.update(self._task, valid=f"valid {shown}")
-        if not self.console.is_terminal:
-            self.console.print(f"step {step}: valid {shown}{' (best)' if best else ''}", highlight=False)
