@@ -17,8 +17,6 @@ import pytest
 import torch
 import yaml
 
-from seqloom.errors import UsageError
-
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<head>[^\n]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
@@ -78,13 +76,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_of_a_page_runs(page: Path, folder: Path) -> None:
+    run_page(page, folder)
+
+
+def run_page(page: Path, folder: Path) -> None:
+    """Run all blocks; the first that does not is named by its line."""
     scope: dict[str, Any] = {"__name__": "__main__"}
     recipe: dict[str, Any] = {}
     for block in blocks(page):
         try:
             recipe = _run(block, scope, recipe, folder)
         except Exception as error:
-            pytest.fail(f"{page.relative_to(ROOT)} line {block.line}: {type(error).__name__}: {error}")
+            raise AssertionError(f"{page.name} line {block.line}: {type(error).__name__}: {error}") from error
 
 
 def _run(block: Block, scope: dict[str, Any], recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -184,11 +187,8 @@ def test_pages_show_no_block_that_is_not_closed() -> None:
 def test_a_wrong_block_is_found(text: str, folder: Path) -> None:
     page = folder / "page.md"
     page.write_text(text + "\n", encoding="utf-8")
-    scope: dict[str, Any] = {}
-    recipe: dict[str, Any] = {}
-    with pytest.raises((AssertionError, UsageError)):
-        for block in blocks(page):
-            recipe = _run(block, scope, recipe, folder)
+    with pytest.raises(AssertionError, match=r"page\.md line \d+"):
+        run_page(page, folder)
 
 
 def test_pages_name_no_host_and_no_path_of_a_machine() -> None:
