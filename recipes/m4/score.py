@@ -28,10 +28,10 @@ PROTOCOLS = {"weekly": Protocol(1, 13, 9.161, 2.777), "hourly": Protocol(24, 48,
 def score(subset: str, table: Path, forecasts: Path) -> tuple[float, float, float]:
     """sMAPE, MASE and OWA, means over series."""
     protocol = PROTOCOLS[subset]
-    history = pl.read_csv(table).partition_by("unique_id", as_dict=True)
+    history = pl.read_csv(table, schema_overrides={"y": pl.Float64}).partition_by("unique_id", as_dict=True)
     smape, mase = [], []
     for name, rows in pl.read_csv(forecasts).group_by("unique_id"):
-        past = history[name]["y"].cast(pl.Float64).to_numpy()[: -protocol.horizon]
+        past = history[name]["y"].to_numpy()[: -protocol.horizon]
         y, f = rows["y"].to_numpy(), rows["y_hat"].to_numpy()
         smape.append(np.mean(200 * np.abs(y - f) / (np.abs(y) + np.abs(f))))
         mase.append(np.mean(np.abs(y - f)) / np.mean(np.abs(past[protocol.season :] - past[: -protocol.season])))
