@@ -38,7 +38,7 @@ docs: $(VENV)/.made
 	$(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.made
-	$(BIN)/ruff check src tests recipes
+	$(BIN)/ruff check src tests recipes docs
 	$(BIN)/mypy
 
 clean:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqloom.errors import ArtefactError, SeqloomError
+from seqloom.errors import ArtefactError, RecipeError, SeqloomError
 from seqloom.model import SequenceModel
 from seqloom.recipe import parse_text
 from seqloom.saving import JSON, read_tensors, write_tensors
@@ -39,7 +39,13 @@ def load_artefact(path: Path, *, trusted: Collection[str] = ()) -> Artefact:
     """
     tensors, document = read_tensors(path)
     try:
-        model = SequenceModel(parse_text(document["recipe"], str(path), trusted=trusted), trusted=trusted)
+        recipe = parse_text(document["recipe"], str(path), trusted=trusted)
+    except KeyError:
+        raise ArtefactError(f"{path}: it holds no recipe; ask for the file again") from None
+    except RecipeError as error:
+        raise ArtefactError(f"{path}: {error}") from error
+    try:
+        model = SequenceModel(recipe, trusted=trusted)
         model.restore(document["fitted"])
         model.build()
         expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}

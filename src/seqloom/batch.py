@@ -84,7 +84,8 @@ def cut(
     Args:
         encoded: the table.
         places: rows of the batch.
-        inputs, outputs: of the model.
+        inputs: of the model, by name.
+        outputs: of the model, by name.
         scales: scales to use; computed from each row's own past where omitted.
     """
     cells = grid(encoded.offsets, places)

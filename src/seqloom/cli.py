@@ -21,6 +21,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="where to write")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings such as training.steps=500")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="empty an earlier run of that name first")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Trust = Annotated[list[str] | None, typer.Option("--trust", help="import path (package.module:Class) the file may use")]
 Run = Annotated[Path, typer.Argument(help="run directory")]
 
 
@@ -41,7 +42,6 @@ def forecast(
     overwrite: Overwrite = False,
 ) -> None:
     """Forecast the coming steps of a table: check, train, evaluate, forecast, report."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     _work().forecast(
         _console(),
         data,
@@ -82,6 +82,7 @@ def explain(
     data: OptionalData = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="drawing of a cell")] = None,
     json: Json = False,
+    trust: Trust = None,
 ) -> None:
     """Topology, shapes, parameters, memory and kernels; or a cell's equations and drawing."""
     if target == "cell":
@@ -89,7 +90,7 @@ def explain(
             raise typer.BadParameter("expected the name of a cell, such as: seqloom explain cell lstm")
         _work().explain_cell(_console(), name, output)
     else:
-        _work().explain(_console(), Path(target), data, json)
+        _work().explain(_console(), Path(target), data, json, trust or [])
 
 
 @app.command(epilog=_example("seqloom train recipe.yaml --data sales.csv -o runs/first training.steps=500"))
@@ -117,9 +118,10 @@ def evaluate(
     run: Run,
     data: OptionalData = None,
     json: Annotated[Path | None, typer.Option("--json", help="also write the metrics there")] = None,
+    trust: Trust = None,
 ) -> None:
     """Score the test part beside the naive rivals, and prove that no forecast saw the future."""
-    _work().evaluate_run(_console(), run, data, json)
+    _work().evaluate_run(_console(), run, data, json, trust or [])
 
 
 @app.command(epilog=_example("seqloom predict runs/first --data new.csv -o answers.csv"))
@@ -129,7 +131,7 @@ def predict(
     output: Output,
     name: Annotated[str | None, typer.Option(help="which output, where there are several")] = None,
     horizon: Annotated[int | None, typer.Option(help="coming steps; omitted: as trained")] = None,
-    trust: Annotated[list[str] | None, typer.Option(help="import path that the file may use")] = None,
+    trust: Trust = None,
 ) -> None:
     """Answers for new data, as csv, jsonl or parquet."""
     _work().predict(_console(), run, data, output, name, horizon, trust or [])
@@ -142,9 +144,10 @@ def backtest(
     output: Output,
     windows: Annotated[int | None, typer.Option(help="only the last so many origins")] = None,
     refit: Annotated[int | None, typer.Option(help="train anew after every so many origins")] = None,
+    trust: Trust = None,
 ) -> None:
     """Rolling-origin forecasts over the test part."""
-    _work().backtest_run(_console(), target, data, output, windows, refit)
+    _work().backtest_run(_console(), target, data, output, windows, refit, trust or [])
 
 
 @app.command(epilog=_example("seqloom report runs/first"))

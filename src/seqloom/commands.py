@@ -152,10 +152,10 @@ def _show_ledger(console: Console, ledger: Ledger, as_json: bool) -> None:
         console.print(f"{problem.severity}: {problem.message}", markup=False, highlight=False, soft_wrap=True)
 
 
-def explain(console: Console, target: Path, data: Path | None, as_json: bool) -> None:
+def explain(console: Console, target: Path, data: Path | None, as_json: bool, trusted: list[str]) -> None:
     """Topology, shapes, parameters and kernels of a recipe or a run."""
     if target.is_dir() or target.suffix == ".seqloom":
-        model = load(target).model
+        model = load(target, trusted=trusted).model
     else:
         model = SequenceModel(load_recipe(target)[0])
         if data is not None:
@@ -224,10 +224,10 @@ def resume(console: Console, run: Path, inexact: bool) -> None:
     _say_files(console, run, ["model.seqloom"])
 
 
-def evaluate_run(console: Console, run: Path, data: Path | None, json_file: Path | None) -> None:
+def evaluate_run(console: Console, run: Path, data: Path | None, json_file: Path | None, trusted: list[str]) -> None:
     """Score the test part beside the rivals, and run the leak test."""
     data = run_data(run, data)
-    trained = load(run)
+    trained = load(run, trusted=trusted)
     _evaluate(console, run, trained, read_dataset(trained.model, data))
     if json_file is not None:
         write_bytes_atomic(json_file, (run / "metrics.json").read_bytes())
@@ -284,11 +284,17 @@ def predict(
 
 
 def backtest_run(
-    console: Console, target: Path, data: Path, output: Path, windows: int | None, refit: int | None
+    console: Console,
+    target: Path,
+    data: Path,
+    output: Path,
+    windows: int | None,
+    refit: int | None,
+    trusted: list[str],
 ) -> None:
     """Rolling-origin forecasts of a run, or of a recipe that is trained first."""
     if target.is_dir():
-        trained = load(target)
+        trained = load(target, trusted=trusted)
     else:
         from seqloom.trained import fit
 

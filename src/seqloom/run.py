@@ -49,6 +49,7 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
         DataError, RecipeError: the data or the recipe are unusable.
         RunDirectoryError: the directory cannot be written.
     """
+    place.parent.mkdir(parents=True, exist_ok=True)
     check_writable(place)
     model = SequenceModel(recipe)
     dataset = read_dataset(model, data)

@@ -178,7 +178,7 @@ class Forecast(Output):
         median = self.quantiles.index(0.5)
         columns: dict[str, Any] = self._keys(segments, places, U)
         columns["y"] = self.truth(segments, places, U).transpose(0, 2, 1).reshape(-1)
-        flat = answers.transpose(0, 2, 1, 3).reshape(B * C * U, -1)
+        flat = answers.transpose(0, 2, 1, 3).reshape(B * C * U, answers.shape[3])
         columns["y_hat"] = flat[:, median]
         for low, high, level in self.interval_ends():
             columns[f"lo-{level}"] = flat[:, low]
