@@ -103,7 +103,10 @@ def parse_recipe(
         raise RecipeError("\n".join(_explain(problem, source) for problem in error.errors())) from None
     from seqloom.cells.cell import Cell
 
-    find("cells", recipe.core.cell, Cell, trusted)
+    try:
+        find("cells", recipe.core.cell, Cell, trusted)
+    except RecipeError as error:
+        raise RecipeError(f"{source.place(('core', 'cell'))}: core.cell: {error}") from error
     return recipe
 
 
@@ -223,14 +226,22 @@ def _one(name: Any, entry: Any, room: str, base: type[Any], trusted: Collection[
     if isinstance(entry, Settings):
         return entry
     if not isinstance(entry, Mapping) or not isinstance(entry.get("kind"), str):
-        raise ValueError(f"{name}: got {entry!r}; expected a mapping with a kind, such as {{kind: series}}")
+        raise _Wrong(name, f"got {entry!r}; expected a mapping with a kind, such as {{kind: series}}")
     try:
         settings = find(room, entry["kind"], base, trusted).Settings
         return settings.model_validate(entry)
     except RecipeError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise _Wrong(name, str(error)) from None
     except ValidationError as error:
         raise _Nested(name, settings, error) from None
+
+
+class _Wrong(ValueError):
+    """One entry is wrong as a whole."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class _Nested(ValueError):
@@ -255,6 +266,9 @@ def _explain(problem: Any, source: Source) -> str:
             )
             for inner in cause.error.errors()
         )
+    if isinstance(cause, _Wrong):
+        path = (*path, cause.name)
+        return f"{source.place(path)}: {'.'.join(path)}: {cause}"
     return _sentence(path, problem, _fields(Recipe, problem["loc"]), source)
 
 
