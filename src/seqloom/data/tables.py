@@ -32,6 +32,11 @@ def locate_table(data: Path, settings: DataSettings) -> Path:
     if not data.is_dir():
         return data
     if settings.table is not None:
+        if Path(settings.table).is_absolute() or ".." in Path(settings.table).parts:
+            raise DataError(
+                f"data.table is '{settings.table}', which leads out of the folder '{data}'; expected the name of a "
+                "table inside it. Move the table there, or name the file itself."
+            )
         return data / settings.table
     tables = sorted(entry for entry in data.iterdir() if _suffix(entry) and not entry.is_dir())
     if len(tables) == 1:
