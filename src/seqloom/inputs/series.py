@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from seqloom.data.segments import Column
@@ -25,6 +25,13 @@ class SeriesSettings(InputSettings):
     lags: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="steps ago, such as one season, at which its values are shown once more"
     )
+
+    @field_validator("role")
+    @classmethod
+    def _along_time(cls, role: Role) -> Role:
+        if role is Role.STATIC:
+            raise ValueError("a series has values along time; for one number per sequence use kind: number")
+        return role
     noise: float = Field(0.0, ge=0, description="deviation of Gaussian noise added to scaled values in training")
     hidden_rate: float = Field(0.0, ge=0, lt=1, description="share of steps shown as unobserved in training")
 
@@ -35,17 +42,12 @@ class Series(StandardisedInput):
     With `lags`, the values so many steps ago give the same two features. A coming step, whose lagged value may
     lie in the future as well, takes the last visible value of the same phase: for a lag of one season
     that is the seasonal naive forecast.
-
-    Raises:
-        ValueError: the role is static, which numbers along time cannot have.
     """
 
     Settings = SeriesSettings
 
     def __init__(self, name: str, settings: SeriesSettings) -> None:
         super().__init__(name, settings)
-        if settings.role is Role.STATIC:
-            raise ValueError("a series has values along time; for one number per sequence use kind: number")
         self._role = settings.role
         self.lags = settings.lags
         self.noise = settings.noise
