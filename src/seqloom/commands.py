@@ -208,7 +208,7 @@ def _train(
 
 def _say_trained(console: Console, trained: Trained) -> None:
     found = trained.receipt
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in found["validation"].items())
+    shown = ", ".join(f"{name} {_plain(value, 4)}" for name, value in found["validation"].items())
     console.print(
         f"trained {found['steps']} steps, best at step {found['best_step']}; last validation: {shown or 'none'}"
     )
@@ -271,7 +271,12 @@ def _shown(value: dict[str, Any] | None) -> str:
     if value is None or value["value"] is None:
         return "–"
     low, high = value["lo"], value["hi"]
-    return f"{value['value']:.4g}" + (f" [{low:.3g}, {high:.3g}]" if low is not None else "")
+    return _plain(value["value"], 4) + (f" [{_plain(low, 3)}, {_plain(high, 3)}]" if low is not None else "")
+
+
+def _plain(value: float, digits: int) -> str:
+    """A number for people: whole with thousands apart, or with so many significant digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def predict(
@@ -329,7 +334,7 @@ def _show_coming(console: Console, coming: pl.DataFrame) -> None:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return _plain(value, 4) if isinstance(value, float) else str(value)
 
 
 def _say_files(console: Console, run: Path, names: list[str]) -> None:
