@@ -35,7 +35,7 @@ from seqloom.model import SequenceModel
 from seqloom.outputs.forecast import Forecast
 from seqloom.outputs.output import Places
 from seqloom.recipe import Recipe, load_recipe
-from seqloom.saving import check_writable, read_json, run_directory, write_bytes_atomic, write_json
+from seqloom.saving import check_writable, explained, read_json, run_directory, write_bytes_atomic, write_json
 from seqloom.trained import Trained, receipt
 from seqloom.training.loop import Watcher
 
@@ -49,7 +49,8 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
         DataError, RecipeError: the data or the recipe are unusable.
         RunDirectoryError: the directory cannot be written.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
+    with explained(place.parent, error=RunDirectoryError):
+        place.parent.mkdir(parents=True, exist_ok=True)
     check_writable(place)
     model = SequenceModel(recipe)
     dataset = read_dataset(model, data)
