@@ -186,14 +186,12 @@ def _at_level(raw: Tensor, quantiles: Tensor, level: Tensor) -> Tensor:
 def _observe(batch: Batch, source: str, lags: Sequence[int], start: int, values: Tensor) -> Batch:
     """The batch with `values` (R, U, C) in place of its source's coming steps from `start` on, and in its lags."""
     inputs = dict(batch.inputs)
-    found = inputs[source].clone()
+    T, C, U = inputs[source].shape[1], values.shape[2], values.shape[1]
+    # One more step, thrown away at the end, takes what would lie beyond the last.
+    found = torch.nn.functional.pad(inputs[source], (0, 0, 0, 1))
     rows = torch.arange(len(found)).unsqueeze(1)
-    C, U = values.shape[2], values.shape[1]
     for k, lag in enumerate([0, *lags]):
-        index = batch.origins.unsqueeze(1) + start + lag + torch.arange(U)
-        inside = index < batch.lengths.unsqueeze(1)
-        place = index.clamp(max=found.shape[1] - 1)
-        kept = found[rows, place, k * C : (k + 1) * C]
-        found[rows, place, k * C : (k + 1) * C] = torch.where(inside.unsqueeze(-1), values, kept)
-    inputs[source] = found
+        place = (batch.origins.unsqueeze(1) + start + lag + torch.arange(U)).clamp(max=T)
+        found[rows, place, k * C : (k + 1) * C] = values
+    inputs[source] = found[:, :T]
     return batch._replace(inputs=inputs)
