@@ -190,8 +190,11 @@ def _observe(batch: Batch, source: str, lags: Sequence[int], start: int, values:
     # One more step, thrown away at the end, takes what would lie beyond the last.
     found = torch.nn.functional.pad(inputs[source], (0, 0, 0, 1))
     rows = torch.arange(len(found)).unsqueeze(1)
-    for k, lag in enumerate([0, *lags]):
-        place = (batch.origins.unsqueeze(1) + start + lag + torch.arange(U)).clamp(max=T)
-        found[rows, place, k * C : (k + 1) * C] = values
+    first = batch.origins.unsqueeze(1) + start + torch.arange(U)
+    found[rows, first.clamp(max=T), :C] = values
+    for k, lag in enumerate(lags, start=1):
+        # Steps of the same phase further on show the value too, until a later one is known.
+        for times in range(T // lag, 0, -1):
+            found[rows, (first + times * lag).clamp(max=T), k * C : (k + 1) * C] = values
     inputs[source] = found[:, :T]
     return batch._replace(inputs=inputs)
