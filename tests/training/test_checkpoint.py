@@ -265,10 +265,11 @@ def started(target: Callable[..., None], *args: Any) -> BaseProcess:
     return process
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
+    deadline = time.monotonic() + 200
     while not condition():
-        assert time.monotonic() < deadline
+        assert process.is_alive(), f"the process ended by itself with exit code {process.exitcode}"
+        assert time.monotonic() < deadline, "the process does not get on"
         time.sleep(0.001)
 
 
@@ -278,7 +279,8 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     pause, interrupted, last = random.Random(11), 0, 0
     for _ in range(20):
         process = started(save_forever, tmp_path, last + 1)
-        wait_for(lambda: (tmp_path / f"step-{last + 1:08d}").exists())  # noqa: B023
+        # The first step of its own may be gone again before it is seen: any newer one will do.
+        wait_for(lambda: names(tmp_path)[-1] > f"step-{last + 1:08d}.", process)  # noqa: B023
         time.sleep(pause.uniform(0, 0.03))
         process.kill()
         process.join()

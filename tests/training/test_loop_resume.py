@@ -119,6 +119,9 @@ class Stopper:
     def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
         pass
 
+    def note(self, text: str) -> None:
+        pass
+
 
 def interrupted_run(folder: Path) -> Path:
     recipe_file, table = write(folder, forecast_recipe(), daily())
