@@ -42,7 +42,7 @@ def prepare(source: Path, out: Path) -> None:
         for coefficients, speaker in found:
             seen[speaker] += 1
             late = seen[speaker] > sizes[speaker] * 2 / 3
-            choice = "" if part == "test" else "valid" if late else "train"
+            choice = "test" if part == "test" else "valid" if late else "train"
             rows.append(
                 {
                     "id": f"{part}-{len(rows) + 1}",

@@ -140,7 +140,6 @@ def _series(
         split = split_series(segments, settings.split, targets)
         check_series(segments, uses, split, horizon, settings.context_length or 0, ledger)
         ledger.raise_if_errors()
-    model.recipe = model.recipe.with_frequency(segments.frequency)
     extended = extend(segments, horizon, targets) if horizon else segments
     return Dataset(extended, ends, split, ledger, fingerprint(segments))
 

@@ -44,10 +44,15 @@ def fit_model(
 
 
 def prepare(model: SequenceModel, dataset: Dataset) -> None:
-    """Fit on the training part and make weights from the recipe's seed."""
+    """Fit on the training part and make weights from the recipe's seed.
+
+    The recipe takes over the frequency found in the data, so that new data are read on the same grid.
+    """
+    model.recipe = model.recipe.with_frequency(dataset.segments.frequency)
     model.fit(*training_columns(model, dataset))
-    torch.manual_seed(model.recipe.training.seed)
-    model.build()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.recipe.training.seed)
+        model.build()
 
 
 def validation_places(model: SequenceModel, dataset: Dataset, steps: int | None = None) -> Places:

@@ -54,6 +54,8 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
     check_writable(place)
     model = SequenceModel(recipe)
     dataset = read_dataset(model, data)
+    prepare(model, dataset)
+    explanation = explain_model(model)
     run = run_directory(place, overwrite)
     write_bytes_atomic(run / "recipe.yaml", text.encode())
     write_bytes_atomic(run / "recipe.full.yaml", model.recipe.render().encode())
@@ -61,8 +63,6 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
     write_json(run / "environment.json", environment())
     write_ledger(run, dataset.ledger)
     write_history(run, model, dataset)
-    prepare(model, dataset)
-    explanation = explain_model(model)
     write_bytes_atomic(run / "explain.txt", explanation.to_text().encode())
     write_json(run / "explain.json", explanation.to_json())
     return run, dataset
@@ -72,7 +72,9 @@ def train_run(run: Path, dataset: Dataset, *, watcher: Watcher | None = None, re
     """Train what a run directory declares, and put the model into it."""
     recipe, _ = load_recipe(run / "recipe.full.yaml")
     fitted = fit_model(SequenceModel(recipe), dataset, run, watcher=watcher, resume=resume)
-    made = receipt(dataset, fitted.standing.metrics, steps=fitted.standing.step, best_step=fitted.standing.best_step)
+    made = receipt(
+        dataset, fitted.standing.best_metrics, steps=fitted.standing.step, best_step=fitted.standing.best_step
+    )
     save_artefact(run / "model.seqloom", fitted.model, made)
     return Trained(fitted.model, made)
 

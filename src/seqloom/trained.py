@@ -98,7 +98,7 @@ def fit(recipe: Recipe | str | Path, data: object, *, overrides: Sequence[str] =
     dataset = read_dataset(model, data)
     with tempfile.TemporaryDirectory(prefix="seqloom-fit-") as folder:
         fitted = fit_model(model, dataset, Path(folder))
-    return Trained(fitted.model, receipt(dataset, fitted.standing.metrics))
+    return Trained(fitted.model, receipt(dataset, fitted.standing.best_metrics))
 
 
 def load(path: str | Path, *, trusted: Collection[str] = ()) -> Trained:

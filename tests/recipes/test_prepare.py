@@ -80,6 +80,7 @@ def test_sensors_keep_the_split_and_set_late_utterances_aside(tmp_path: Path) ->
     rows = [json.loads(line) for line in (tmp_path / "out" / "vowels.jsonl").read_text().splitlines()]
     assert [row["split"] for row in rows] == ["train"] * 12 + ["test"] * 4
     assert [row["choice"] for row in rows[:6]] == ["train"] * 4 + ["valid"] * 2
+    assert {row["choice"] for row in rows[12:]} == {"test"}
     assert rows[0]["coefficients"][1] == [c + 0.1 for c in range(12)]
     model = SequenceModel(load_recipe(RECIPES / "sensors" / "recipe.yaml")[0])
     assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 12

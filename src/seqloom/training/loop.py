@@ -7,7 +7,8 @@ So a step is a function of the weights, the optimiser's moments and k, and a res
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +47,9 @@ class Watcher(Protocol):
     def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
         """A validation is done."""
 
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+
 
 @dataclass
 class Standing:
@@ -57,6 +61,7 @@ class Standing:
     bad_validations: int = 0
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
+    best_metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,30 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
         CheckpointError: `resume`, and no checkpoint is valid.
     """
-    settings = model.recipe.training
+    with _quarantine(model.recipe.training):
+        return _train(model, material, run, watcher, resume)
+
+
+@contextmanager
+def _quarantine(settings: TrainingSettings) -> Iterator[None]:
+    """The recipe's determinism, and random numbers of our own; the caller's are put back afterwards."""
+    former = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(settings.deterministic)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(former)
+
+
+def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher | None, resume: bool) -> Standing:
+    settings = model.recipe.training
     optimizer = make_optimizer(model, settings)
     average = WeightAverage(model, settings.average)
     best = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
     standing = Standing()
     if resume:
-        standing = _restore(run, model, optimizer, average, best)
+        standing = _restore(run, model, optimizer, average, best, watcher)
     else:
         try_worst_batch(model, material.encoded, material.train, settings)
         _save(run, model, optimizer, average, best, standing)  # a run can be resumed from its first moment on
@@ -172,7 +193,7 @@ def _validate(
     # Without a validation part there is nothing to choose by: the newest weights are kept.
     if standing.metrics.get("loss", -float("inf")) < standing.best_loss:
         standing.best_loss = standing.metrics.get("loss", float("inf"))
-        standing.best_step, standing.bad_validations = standing.step, 0
+        standing.best_metrics, standing.best_step, standing.bad_validations = standing.metrics, standing.step, 0
         for name, weight in model.state_dict().items():
             best[name].copy_(weight)
     else:
@@ -220,9 +241,17 @@ def _save(
 
 
 def _restore(
-    run: Path, model: SequenceModel, optimizer: torch.optim.AdamW, average: WeightAverage, best: dict[str, Tensor]
+    run: Path,
+    model: SequenceModel,
+    optimizer: torch.optim.AdamW,
+    average: WeightAverage,
+    best: dict[str, Tensor],
+    watcher: Watcher | None,
 ) -> Standing:
     checkpoint = load_checkpoint(run / "checkpoints")
+    if watcher:
+        for skipped in checkpoint.skipped:
+            watcher.note(f"a damaged checkpoint was passed over: {skipped}")
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}, "best": {}}
     for key, tensor in checkpoint.tensors.items():
         group, _, name = key.partition("/")

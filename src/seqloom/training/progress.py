@@ -48,3 +48,7 @@ class ProgressBar:
         """Show the newest validation."""
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self._bar.update(self._task, valid=f"valid {shown}")
+
+    def note(self, text: str) -> None:
+        """Print it, whether anybody watches or not."""
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
