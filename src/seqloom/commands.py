@@ -66,11 +66,11 @@ def forecast(
     text = render(forecast_recipe(guess, frame, horizon), f"What `seqloom forecast {data.name}` runs.")
     console.print("\n[bold]The recipe this makes[/]")
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+    recipe = parse_recipe(_overridden(yaml.safe_load(text), overrides))
+    run, trained, dataset = _train(console, recipe, text, data, output, overwrite)
     if write_recipe is not None:
         write_bytes_atomic(write_recipe, text.encode())
         console.print(f"recipe written to {write_recipe}")
-    recipe = parse_recipe(_overridden(yaml.safe_load(text), overrides))
-    run, trained, dataset = _train(console, recipe, text, data, output, overwrite)
     _evaluate(console, run, trained, dataset)
     coming = trained.predict(data)
     write_frame(run / "forecast.csv", coming)

@@ -49,13 +49,14 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
         DataError, RecipeError: the data or the recipe are unusable.
         RunDirectoryError: the directory cannot be written.
     """
-    with explained(place.parent, error=RunDirectoryError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-    check_writable(place)
+    if place.parent.exists():
+        check_writable(place)  # before the data are read, which may take long
     model = SequenceModel(recipe)
     dataset = read_dataset(model, data)
     prepare(model, dataset)
     explanation = explain_model(model)
+    with explained(place.parent, error=RunDirectoryError):
+        place.parent.mkdir(parents=True, exist_ok=True)
     run = run_directory(place, overwrite)
     write_bytes_atomic(run / "recipe.yaml", text.encode())
     write_bytes_atomic(run / "recipe.full.yaml", model.recipe.render().encode())
