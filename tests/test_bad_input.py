@@ -292,7 +292,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, cli: Cli) -> None:
     file.write_text("kept")
     for place, message in (
         (file, "this is a file, expected a directory: choose another path"),
-        (file / "run", "something else has this name"),
+        (file / "run", "a part of the path is a file, expected a directory"),
         (file / "deeper" / "run", "a part of the path is a file, expected a directory"),
         (Path("/proc/run"), "/proc"),
     ):
