@@ -322,7 +322,9 @@ def report(console: Console, run: Path) -> None:
 
 
 def _show_coming(console: Console, coming: pl.DataFrame) -> None:
-    shown = plain_dates(coming).drop("cutoff", "y").head(MOST_SHOWN)
+    interval = [column for column in coming.columns if column.startswith(("lo-", "hi-"))][:2]
+    series = ["unique_id"] if coming["unique_id"].n_unique() > 1 else []
+    shown = plain_dates(coming).select(*series, "ds", "step", "y_hat", *interval).head(MOST_SHOWN)
     table = Table(title="coming steps")
     for column in shown.columns:
         table.add_column(column, justify="left" if column in ("unique_id", "ds") else "right", no_wrap=True)

@@ -149,7 +149,7 @@ def test_impossible_splits_of_examples_are_refused() -> None:
 
 
 def test_steps_count_from_the_end_of_each_series() -> None:
-    segments = series(lengths=(10, 6))
+    segments = series([1.0] * 10, [1.0] * 6)
     split = split_series(segments, SplitSettings(valid=2, test=3), ["y"])
     assert split.test.tolist() == [7, 3]
     assert split.valid.tolist() == [5, 1]
