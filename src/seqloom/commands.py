@@ -210,7 +210,7 @@ def _say_trained(console: Console, trained: Trained) -> None:
     found = trained.receipt
     shown = ", ".join(f"{name} {_plain(value, 4)}" for name, value in found["validation"].items())
     console.print(
-        f"trained {found['steps']} steps, best at step {found['best_step']}; last validation: {shown or 'none'}"
+        f"trained {found['steps']} steps, best at step {found['best_step']}: {shown or 'no validation part'}"
     )
 
 
