@@ -50,6 +50,11 @@ class TrainingSettings(Settings):
     validate_every: int = Field(100, ge=1, description="steps between validations")
     patience: int = Field(10, ge=1, description="validations without improvement before training stops")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="threads of torch while training; omitted: torch's own choice. One is best for small cores",
+    )
     deterministic: bool = Field(True, description="refuse operations whose result depends on timing")
     seed: int = Field(0, ge=0, description="of weights, order and dropout")
 

@@ -46,7 +46,14 @@ def forecast_recipe(guess: Guess, frame: pl.DataFrame, horizon: int) -> dict[str
                 "dropout": 0.1,
             }
         },
-        "training": {"steps": 600, "lr": 0.004, "warmup_steps": 100, "average": 0.99, "validate_every": 25},
+        "training": {
+            "steps": 600,
+            "lr": 0.004,
+            "warmup_steps": 100,
+            "average": 0.99,
+            "validate_every": 25,
+            "threads": 1,
+        },
     }
 
 

@@ -205,3 +205,25 @@ def test_validation_is_not_disturbed_by_chance(tmp_path: Path) -> None:
     batch = cut(material.encoded, material.train.take(slice(0, 8)), model.inputs, model.outputs)
     with torch.no_grad():
         assert not torch.equal(model.join(batch).values, model.join(batch).values)
+
+
+def test_the_callers_torch_is_left_as_it_was(tmp_path: Path) -> None:
+    """Threads, determinism and random numbers are the recipe's while training, and the caller's afterwards."""
+    model, material = ready(forecast_recipe(steps=2, threads=2, deterministic=True))
+    seen: list[tuple[int, bool]] = []
+
+    class Watch:
+        def step(self, step: int, loss: float) -> None:
+            seen.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+
+        def validation(self, step: int, metrics: dict[str, float], best: bool) -> None: ...
+
+        def note(self, text: str) -> None: ...
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(model, material, tmp_path, watcher=Watch())
+    assert seen == [(2, True), (2, True)]
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (1, False)
+    assert torch.equal(torch.rand(3), expected)

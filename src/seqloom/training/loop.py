@@ -96,14 +96,16 @@ def train(
 
 @contextmanager
 def _quarantine(settings: TrainingSettings) -> Iterator[None]:
-    """The recipe's determinism, and random numbers of our own; the caller's are put back afterwards."""
-    former = torch.are_deterministic_algorithms_enabled()
+    """The recipe's determinism and threads, and random numbers of our own; the caller's are put back afterwards."""
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     torch.use_deterministic_algorithms(settings.deterministic)
+    torch.set_num_threads(settings.threads or threads)
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
-        torch.use_deterministic_algorithms(former)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)
 
 
 def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher | None, resume: bool) -> Standing:
