@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif("SEQLOOM_DATA" not in os.environ, reason="SEQLOOM_DATA does not name the folder with the data"),
 ]
 RECIPES = Path(__file__).parents[2] / "recipes"
+SEQLOOM = Path(sys.executable).with_name("seqloom")  # beside the Python that runs the tests
 
 
 def run(*arguments: object) -> str:
@@ -28,13 +29,13 @@ def trained(folder: str, source: str, recipe: str, place: Path) -> tuple[Path, P
     """The prepared data and a finished run."""
     out, made = place / "data", place / "run"
     run(sys.executable, RECIPES / folder / "prepare.py", Path(os.environ["SEQLOOM_DATA"]) / source, out)
-    run("seqloom", "train", RECIPES / folder / recipe, "--data", out, "-o", made)
+    run(SEQLOOM, "train", RECIPES / folder / recipe, "--data", out, "-o", made)
     return out, made
 
 
 def forecasts(out: Path, made: Path, place: Path) -> Path:
     file = place / "forecasts.csv"
-    run("seqloom", "backtest", made, "--data", out, "-o", file)
+    run(SEQLOOM, "backtest", made, "--data", out, "-o", file)
     return file
 
 

@@ -15,28 +15,24 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 State = Any  # (L*D, B, H), or a pair of them for the LSTM, as in torch
 
 
-class LSTM(nn.LSTM):
+class WithLengths(nn.RNNBase):
+    """What the three layers add to torch's."""
+
+    def forward(self, input: Any, hx: State = None, *, lengths: Tensor | None = None) -> Any:
+        """As the layer of `torch.nn`; see `run_with_lengths` for `lengths`."""
+        return super().forward(input, hx) if lengths is None else run_with_lengths(self, input, hx, lengths)
+
+
+class LSTM(WithLengths, nn.LSTM):
     """`torch.nn.LSTM` with lengths."""
 
-    def forward(self, input: Any, hx: State = None, *, lengths: Tensor | None = None) -> Any:
-        """As `torch.nn.LSTM`; see `run_with_lengths` for `lengths`."""
-        return super().forward(input, hx) if lengths is None else run_with_lengths(self, input, hx, lengths)
 
-
-class GRU(nn.GRU):
+class GRU(WithLengths, nn.GRU):
     """`torch.nn.GRU` with lengths."""
 
-    def forward(self, input: Any, hx: State = None, *, lengths: Tensor | None = None) -> Any:
-        """As `torch.nn.GRU`; see `run_with_lengths` for `lengths`."""
-        return super().forward(input, hx) if lengths is None else run_with_lengths(self, input, hx, lengths)
 
-
-class RNN(nn.RNN):
+class RNN(WithLengths, nn.RNN):
     """`torch.nn.RNN` with lengths."""
-
-    def forward(self, input: Any, hx: State = None, *, lengths: Tensor | None = None) -> Any:
-        """As `torch.nn.RNN`; see `run_with_lengths` for `lengths`."""
-        return super().forward(input, hx) if lengths is None else run_with_lengths(self, input, hx, lengths)
 
 
 def run_with_lengths(layer: nn.RNNBase, input: Tensor, hx: State, lengths: Tensor) -> tuple[Tensor, State]:
