@@ -35,7 +35,7 @@ slow: $(VENV)/.made
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 docs: $(VENV)/.made
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.made
 	$(BIN)/ruff check src tests recipes docs
