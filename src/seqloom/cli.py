@@ -20,7 +20,7 @@ OptionalData = Annotated[Path | None, typer.Option("--data", help="table or fold
 Output = Annotated[Path, typer.Option("-o", "--output", help="where to write")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings such as training.steps=500")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="empty an earlier run of that name first")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON; what people read goes to standard error")]
 Trust = Annotated[list[str] | None, typer.Option("--trust", help="import path (package.module:Class) the file may use")]
 Run = Annotated[Path, typer.Argument(help="run directory")]
 
@@ -40,10 +40,11 @@ def forecast(
     output: Output = Path("runs/forecast"),
     write_recipe: Annotated[Path | None, typer.Option(help="also write the recipe there")] = None,
     overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Forecast the coming steps of a table: check, train, evaluate, forecast, report."""
-    _work().forecast(
-        _console(),
+    found = _work().forecast(
+        _console(json),
         data,
         horizon,
         time=time,
@@ -54,6 +55,7 @@ def forecast(
         overwrite=overwrite,
         overrides=overrides or [],
     )
+    _print(found, json)
 
 
 @app.command(epilog=_example("seqloom init reviews.jsonl --output stars:number -o recipe.yaml"))
@@ -100,9 +102,10 @@ def train(
     output: Output,
     overrides: Overrides = None,
     overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Train a recipe into a run directory."""
-    _work().train(_console(), recipe, data, output, overrides or [], overwrite)
+    _print(_work().train(_console(json), recipe, data, output, overrides or [], overwrite), json)
 
 
 @app.command(epilog=_example("seqloom resume runs/first"))
@@ -145,9 +148,10 @@ def backtest(
     windows: Annotated[int | None, typer.Option(help="only the last so many origins")] = None,
     refit: Annotated[int | None, typer.Option(help="train anew after every so many origins")] = None,
     trust: Trust = None,
+    json: Json = False,
 ) -> None:
     """Rolling-origin forecasts over the test part."""
-    _work().backtest_run(_console(), target, data, output, windows, refit, trust or [])
+    _print(_work().backtest_run(_console(json), target, data, output, windows, refit, trust or []), json)
 
 
 @app.command(epilog=_example("seqloom report runs/first"))
@@ -172,10 +176,19 @@ def _work() -> Any:
     return seqloom.commands
 
 
-def _console() -> Any:
+def _console(json: bool = False) -> Any:
+    """Where people read: standard output, or standard error where that is for JSON."""
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=json)
+
+
+def _print(found: dict[str, Any], json: bool) -> None:
+    """The figures of a command, where JSON is wanted."""
+    if json:
+        from json import dumps
+
+        print(dumps(found, indent=2, default=str))
 
 
 def main() -> None:

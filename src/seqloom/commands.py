@@ -1,4 +1,4 @@
-"""What the commands do. Each takes paths and plain values, prints to a console and returns nothing."""
+"""What the commands do. Each takes paths and plain values and prints to a console; some return their figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seqloom.explain.model import explain_model
 from seqloom.fitting import prepare
 from seqloom.leak import require_no_leak
 from seqloom.model import SequenceModel
-from seqloom.recipe import Recipe, load_recipe, parse_recipe
+from seqloom.recipe import Recipe, load_recipe, override, parse_recipe
 from seqloom.report.write import write_report
 from seqloom.run import (
     plain_dates,
@@ -37,7 +37,7 @@ from seqloom.run import (
 )
 from seqloom.saving import write_bytes_atomic
 from seqloom.suggest import examples_recipe, forecast_recipe
-from seqloom.trained import Trained, load
+from seqloom.trained import Trained, fit, load
 from seqloom.training.progress import ProgressBar
 
 ONLY_IN_REPORT = {"bias", "pinball", "WAPE", "width", "winkler"}
@@ -56,22 +56,25 @@ def forecast(
     write_recipe: Path | None,
     overwrite: bool,
     overrides: list[str],
-) -> None:
-    """The main job: from a table to forecasts, in one go and without a recipe."""
+) -> dict[str, Any]:
+    """The main job: from a table to forecasts, in one go and without a recipe; returns run, metrics and forecasts."""
     if horizon < 1:
         raise UsageError(f"--horizon is {horizon}; expected 1 or more")
     frame = read_table(data, DataSettings())
     guess = guess_series(frame, time=time, target=target, id=id)
     console.print("[bold]Assumed[/]", *guess.assumptions, sep="\n  ", highlight=False)
-    text = render(forecast_recipe(guess, frame, horizon), f"What `seqloom forecast {data.name}` runs.")
+    document = forecast_recipe(guess, frame, horizon)
+    for entry in overrides:
+        override(document, entry)
+    recipe = parse_recipe(document)
+    text = render(document, f"What `seqloom forecast {data.name}` runs.")
     console.print("\n[bold]The recipe this makes[/]")
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    recipe = parse_recipe(_overridden(yaml.safe_load(text), overrides))
     run, trained, dataset = _train(console, recipe, text, data, output, overwrite)
     if write_recipe is not None:
         write_bytes_atomic(write_recipe, text.encode())
         console.print(f"recipe written to {write_recipe}")
-    _evaluate(console, run, trained, dataset)
+    found = _evaluate(console, run, trained, dataset)
     coming = trained.predict(data)
     write_frame(run / "forecast.csv", coming)
     write_report(run)
@@ -83,14 +86,8 @@ def forecast(
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _overridden(document: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    from seqloom.recipe import override
-
-    for one in overrides:
-        override(document, one)
-    return document
+    rows = json.loads(plain_dates(coming).write_json())
+    return {"run": str(run), "metrics": found.document, "forecast": rows}
 
 
 def render(recipe: dict[str, Any], comment: str) -> str:
@@ -184,13 +181,16 @@ def explain_cell(console: Console, name: str, output: Path | None) -> None:
     console.print(f"drawing written to {drawing}", highlight=False)
 
 
-def train(console: Console, recipe: Path, data: Path, output: Path, overrides: list[str], overwrite: bool) -> None:
-    """Train what a recipe declares into a run directory."""
+def train(
+    console: Console, recipe: Path, data: Path, output: Path, overrides: list[str], overwrite: bool
+) -> dict[str, Any]:
+    """Train what a recipe declares into a run directory; returns the run and the receipt of its model."""
     declared, text = load_recipe(recipe, overrides)
-    run, _, _ = _train(console, declared, text, data, output, overwrite)
+    run, trained, _ = _train(console, declared, text, data, output, overwrite)
     _say_files(console, run, ["model.seqloom", "log.jsonl", "explain.txt"])
     then = "backtest" if SequenceModel(declared).horizon else "predict"
     console.print(f"Next: seqloom evaluate {run}; seqloom {then} {run} --data {data} -o answers.csv", highlight=False)
+    return {"run": str(run), **trained.receipt}
 
 
 def _train(
@@ -233,7 +233,7 @@ def evaluate_run(console: Console, run: Path, data: Path | None, json_file: Path
     _say_files(console, run, ["metrics.json", "report.html"])
 
 
-def _evaluate(console: Console, run: Path, trained: Trained, dataset: Dataset) -> None:
+def _evaluate(console: Console, run: Path, trained: Trained, dataset: Dataset) -> Evaluation:
     with console.status("evaluating on the test part, beside the rivals"):
         found = evaluate(trained.model, dataset)
     write_evaluation(run, found)
@@ -242,6 +242,7 @@ def _evaluate(console: Console, run: Path, trained: Trained, dataset: Dataset) -
     if leak is not None:
         require_no_leak(leak)
         console.print(f"leak test: {leak.windows} forecasts did not move when the future was changed", highlight=False)
+    return found
 
 
 def _show_scores(console: Console, found: Evaluation) -> None:
@@ -294,23 +295,28 @@ def backtest_run(
     windows: int | None,
     refit: int | None,
     trusted: list[str],
-) -> None:
-    """Rolling-origin forecasts of a run, or of a recipe that is trained first."""
-    if target.is_dir():
+) -> dict[str, Any]:
+    """Rolling-origin forecasts of a run, or of a recipe that is trained first; returns the errors by series."""
+    if target.is_dir() or target.suffix == ".seqloom":
         trained = load(target, trusted=trusted)
     else:
-        from seqloom.trained import fit
-
         with console.status("training"):
             trained = fit(target, data)
     frames = backtest(trained.model, read_dataset(trained.model, data), windows=windows, refit=refit)
     frame = pl.concat(frames.values())
     write_frame(output, frame)
-    errors = (frame["y"] - frame["y_hat"]).abs().drop_nulls().to_numpy()
-    console.print(f"{len(frame)} forecasts written to {output}; MAE {errors.mean():.6g}", highlight=False)
-    by_series = frame.group_by("unique_id", maintain_order=True).agg((pl.col("y") - pl.col("y_hat")).abs().mean())
-    for row in by_series.head(20).to_dicts():
-        console.print("  {unique_id}: MAE {y:.6g}".format(**row), markup=False, highlight=False)
+    error = (pl.col("y") - pl.col("y_hat")).abs().mean()
+    by_series = dict(frame.group_by("unique_id", maintain_order=True).agg(error).iter_rows())
+    found = {"forecasts": len(frame), "MAE": frame.select(error).item(), "series": by_series}
+    console.print(f"{len(frame)} forecasts written to {output}; MAE {_error(found['MAE'])}", highlight=False)
+    for name, value in list(by_series.items())[:MOST_SHOWN]:
+        console.print(f"  {name}: MAE {_error(value)}", markup=False, highlight=False)
+    return found
+
+
+def _error(value: float | None) -> str:
+    """An error, which a series without any truth has not."""
+    return "unknown" if value is None else _plain(value, 6)
 
 
 def report(console: Console, run: Path) -> None:
