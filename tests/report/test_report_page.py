@@ -175,7 +175,9 @@ def test_a_table_without_a_needed_column_is_named(make_run: MakeRun) -> None:
 def test_any_part_may_be_missing(make_run: MakeRun, name: str) -> None:
     run = make_run()
     (run / name).unlink()
-    write_report(run)
+    page = write_report(run).read_text()
+    assert page.rstrip().endswith("</html>")
+    assert "Summary" in page
 
 
 def test_values_that_are_no_numbers_become_gaps(make_run: MakeRun) -> None:
