@@ -15,6 +15,7 @@ import yaml
 
 import seqloom
 from flows import SMALL, Outcome, call, daily, forecast_recipe, write
+from seqloom.lookup import names
 
 pytestmark = pytest.mark.usefixtures("no_auto_ets")
 Cli = Callable[..., Outcome]
