@@ -43,6 +43,9 @@ def test_train_and_backtest(tmp_path: Path, cli: Cli) -> None:
         rows = frame.filter(unique_id=name)
         assert error == pytest.approx(np.nanmean((rows["y"] - rows["y_hat"]).abs().cast(pl.Float64).to_numpy()))
     assert "forecasts written" in done.err
+    for look in (1, 2):
+        assert cli("evaluate", run, "--json", tmp_path / "metrics.json").code == 0
+        assert json.loads((tmp_path / "metrics.json").read_text())["looks"] == look
 
 
 def test_what_a_forecast_overrides_is_in_its_recipe(tmp_path: Path, cli: Cli) -> None:

@@ -236,7 +236,7 @@ def evaluate_run(console: Console, run: Path, data: Path | None, json_file: Path
 def _evaluate(console: Console, run: Path, trained: Trained, dataset: Dataset) -> Evaluation:
     with console.status("evaluating on the test part, beside the rivals"):
         found = evaluate(trained.model, dataset)
-    write_evaluation(run, found)
+    found = write_evaluation(run, found)
     _show_scores(console, found)
     leak = leak_found(found.document)
     if leak is not None:

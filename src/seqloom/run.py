@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -170,15 +171,22 @@ def write_history(run: Path, model: SequenceModel, dataset: Dataset) -> None:
     write_frame(run / "history.csv", pl.concat(frames))
 
 
-def write_evaluation(run: Path, found: Evaluation) -> None:
-    """`metrics.json` and `predictions/`."""
+def write_evaluation(run: Path, found: Evaluation) -> Evaluation:
+    """`metrics.json` and `predictions/`; gives the evaluation with `looks`, how often this run's test part was scored.
+
+    A choice that was made after a look at the test part makes the next look flatter the model.
+    """
+    file = run / "metrics.json"
+    looks = 1 + int(read_json(file).get("looks", 0)) if file.exists() else 1
+    found = replace(found, document={**found.document, "looks": looks})
     folder = run / "predictions"
     folder.mkdir(exist_ok=True)
     for name, frame in found.frames.items():
         write_frame(folder / f"{name}.csv", frame)
         for rival, answers in found.rivals.get(name, {}).items():
             write_frame(folder / f"{name}.{rival}.csv", answers)
-    write_json(run / "metrics.json", found.document)
+    write_json(file, found.document)
+    return found
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:

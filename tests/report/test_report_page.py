@@ -59,6 +59,14 @@ def test_a_difference_within_the_noise_is_called_chance(make_run: MakeRun) -> No
     assert text.count("Their intervals overlap, so the difference may be chance.") == 2
 
 
+@pytest.mark.parametrize(("looks", "said"), [(1, False), (3, True)])
+def test_repeated_looks_at_the_test_part_are_said(make_run: MakeRun, looks: int, said: bool) -> None:
+    run = make_run()
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps({**metrics, "looks": looks}))
+    assert ("has been scored 3 times in this run" in write_report(run).read_text()) is said
+
+
 def test_a_failed_leak_test_is_loud(make_run: MakeRun) -> None:
     run = make_run()
     metrics = json.loads((run / "metrics.json").read_text())

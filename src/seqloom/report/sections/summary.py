@@ -20,7 +20,7 @@ def summary(run: RunFiles) -> Html:
         verdict = element("p", _unevaluated(run), class_="verdict unknown")
         return section("Summary", verdict, *map(note, run.problems))
     answers = [part for output in run.outputs for part in _answer(output, len(run.outputs) > 1)]
-    return section("Summary", *answers, _leak_test(run.metrics), *map(note, run.problems))
+    return section("Summary", *answers, _leak_test(run.metrics), _looks(run.metrics), *map(note, run.problems))
 
 
 def _unevaluated(run: RunFiles) -> str:
@@ -99,6 +99,17 @@ def _coverage_sentence(output: Output) -> Html | None:
         if name.startswith("coverage-") and metric["value"] is not None
     ]
     return paragraph("The truth fell inside ", " and inside ".join(parts), ".") if parts else None
+
+
+def _looks(metrics: Mapping[str, Any]) -> Html | None:
+    """How often the test part was scored, where it was more than once."""
+    looks = metrics.get("looks", 1)
+    if looks < 2:
+        return None
+    return note(
+        f"The {metrics.get('part', 'test')} part has been scored {looks} times in this run: figures flatter a model "
+        "that was changed after a look."
+    )
 
 
 def _leak_test(metrics: Mapping[str, Any]) -> Html | None:
