@@ -14,6 +14,7 @@ from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
 from seqloom.predict import answer
 from seqloom.recipe import parse_recipe
+from seqloom.stream import Stream
 
 
 def days(count: int = 120) -> pl.DataFrame:
@@ -102,3 +103,14 @@ def test_blocks_are_fed_back_from_the_carried_state() -> None:
     model.recipe = model.recipe.model_copy(update={"data": limited})
     anew = answer(model, encoded, Places(*one)).values["y"]
     np.testing.assert_allclose(carried, anew, rtol=1e-5)
+
+
+def test_a_stream_feeds_its_blocks_back_as_well() -> None:
+    model, dataset = whole_history("lstm", block=2)
+    place = part_places(model, dataset, "test").take(slice(0, 1))
+    expected = answer(model, encode(dataset.segments, model.inputs, {}), place).values["y"][0]
+    frame, origin = days().filter(unique_id="a"), int(place.origin[0])
+    stream = Stream(model)
+    stream.push(frame[:origin])
+    found = stream.forecast(frame[origin : origin + 5].with_columns(y=pl.lit(None, dtype=pl.Float64)))
+    np.testing.assert_allclose(found["y"], expected, rtol=1e-5)

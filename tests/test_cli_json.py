@@ -57,3 +57,12 @@ def test_what_a_forecast_overrides_is_in_its_recipe(tmp_path: Path, cli: Cli) ->
     again = tmp_path / "again"
     assert cli("train", recipe, "--data", table, "-o", again).code == 0
     assert (again / "model.seqloom").read_bytes() == (run / "model.seqloom").read_bytes()
+
+
+def test_a_score_on_other_data_says_so(tmp_path: Path, cli: Cli) -> None:
+    recipe, table = write(tmp_path, forecast_recipe(), daily())
+    run, other = tmp_path / "run", tmp_path / "other.csv"
+    daily(days=50).write_csv(other)
+    assert cli("train", recipe, "--data", table, "-o", run).code == 0
+    assert "not what this model was trained on" not in cli("evaluate", run).out
+    assert "other.csv is not what this model was trained on" in cli("evaluate", run, "--data", other).out

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from seqloom.batch import encode
 from seqloom.data.splits import SeriesSplit
 from seqloom.dataset import Dataset, part_places
 from seqloom.errors import UsageError
 from seqloom.fitting import fit_model
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
-from seqloom.predict import answer
+from seqloom.predict import answer_frames
 
 
 def backtest(
@@ -41,14 +40,12 @@ def backtest(
             raise UsageError(f"{name} is {count}; expected 1 or more")
     places = _last(part_places(model, dataset, "test"), dataset, windows)
     if refit is None:
-        return _frames(model, dataset, places)
-    parts = [_frames(_refitted(model, dataset, group), dataset, group) for group in _groups(places, dataset, refit)]
+        return answer_frames(model, dataset.segments, places)
+    parts = [
+        answer_frames(_refitted(model, dataset, group), dataset.segments, group)
+        for group in _groups(places, dataset, refit)
+    ]
     return {name: pl.concat([part[name] for part in parts]) for name in model.outputs}
-
-
-def _frames(model: SequenceModel, dataset: Dataset, places: Places) -> dict[str, pl.DataFrame]:
-    answers = answer(model, encode(dataset.segments, model.inputs, {}), places).values
-    return {name: output.frame(answers[name], dataset.segments, places) for name, output in model.outputs.items()}
 
 
 def _cutoffs(places: Places, dataset: Dataset) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:

@@ -226,7 +226,15 @@ def evaluate_run(console: Console, run: Path, data: Path | None, json_file: Path
     """Score the test part beside the rivals, and run the leak test."""
     data = run_data(run, data)
     trained = load(run, trusted=trusted)
-    _evaluate(console, run, trained, read_dataset(trained.model, data))
+    dataset = read_dataset(trained.model, data)
+    if dataset.fingerprint != trained.receipt.get("data"):
+        console.print(
+            f"note: {data} is not what this model was trained on, so its test part may hold what the model has learned",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    _evaluate(console, run, trained, dataset)
     if json_file is not None:
         write_bytes_atomic(json_file, (run / "metrics.json").read_bytes())
     write_report(run)

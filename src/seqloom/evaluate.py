@@ -13,7 +13,7 @@ from seqloom.dataset import Dataset, part_places, training_columns
 from seqloom.leak import LeakTest, leak_test
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Places, RivalAnswers, Steps
-from seqloom.predict import answer
+from seqloom.predict import answer, answer_frames
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def evaluate(model: SequenceModel, dataset: Dataset, part: Part = "test", *, riv
         DataError: the part holds nothing to score.
     """
     places = part_places(model, dataset, part)
-    answers = answer(model, encode(dataset.segments, model.inputs, {}), places).values
-    frames = {name: output.frame(answers[name], dataset.segments, places) for name, output in model.outputs.items()}
+    frames = answer_frames(model, dataset.segments, places)
     found = {name: _rivals(model, output, dataset, places) if rivals else [] for name, output in model.outputs.items()}
     ends = test_starts(dataset)
     document: dict[str, Any] = {

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
-from seqloom.batch import Batch, Encoded, cut
+from seqloom.batch import Batch, Encoded, cut, encode
+from seqloom.data.segments import Segments
 from seqloom.errors import RecipeError
 from seqloom.model import SequenceModel
 from seqloom.outputs.forecast import Forecast
@@ -40,15 +42,24 @@ class Piece(NamedTuple):
 def answer(model: SequenceModel, encoded: Encoded, places: Places) -> Answers:
     """Answers at many places; the model is left in evaluation mode."""
     model.eval()
-    pieces = list((_carried if model.carries_state else _windows)(model, encoded, places))
-    order = np.concatenate([piece.rows for piece in pieces]) if pieces else np.zeros(0, np.int64)
-    back = np.argsort(order)
-    values = {
-        name: _joined([_answers(model, output, piece) for piece in pieces])[back]
-        for name, output in model.outputs.items()
-    }
-    names = pieces[0].batch.scales if pieces else {}
-    return Answers(values, {name: _scales([piece.batch.scales[name] for piece in pieces], back) for name in names})
+    rows: list[Steps] = []
+    found: dict[str, list[Array]] = {name: [] for name in model.outputs}
+    scales: dict[str, list[Scale]] = {}
+    for piece in (_carried if model.carries_state else _windows)(model, encoded, places):
+        rows.append(piece.rows)
+        for name, output in model.outputs.items():
+            found[name].append(answer_piece(model, output, piece))
+        for name, scale in piece.batch.scales.items():
+            scales.setdefault(name, []).append(scale)
+    back = np.argsort(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
+    values = {name: _joined(parts)[back] for name, parts in found.items()}
+    return Answers(values, {name: _scales(parts, back) for name, parts in scales.items()})
+
+
+def answer_frames(model: SequenceModel, segments: Segments, places: Places) -> dict[str, pl.DataFrame]:
+    """Answers at many places as tables for people, by output."""
+    values = answer(model, encode(segments, model.inputs, {}), places).values
+    return {name: output.frame(values[name], segments, places) for name, output in model.outputs.items()}
 
 
 def _scales(parts: list[Scale], order: Steps) -> Scale:
@@ -79,7 +90,8 @@ def _carried(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator
             yield Piece(row[None], cut(encoded, place._replace(start=start), model.inputs, {}, scales), state)
 
 
-def _answers(model: SequenceModel, output: Output, piece: Piece) -> Array:
+def answer_piece(model: SequenceModel, output: Output, piece: Piece) -> Array:
+    """One output's natural answers; a forecast beyond its block is fed back."""
     batch = piece.batch
     scale = batch.scales.get(output.source) if output.source else None
     if isinstance(output, Forecast) and int((batch.lengths - batch.origins).max()) > output.block:
@@ -103,6 +115,7 @@ def feed_back(model: SequenceModel, output: Forecast, batch: Batch, state: Any =
 
     The past is read once; its state is forked for the draws. Within a block all steps take the same
     quantile level, so that a path stays high or low; levels of the blocks are spread evenly and shuffled.
+    Other past inputs stay as they were at the origin, their lags too: nothing new is known of them.
 
     Returns:
         (B, U, C, Q) quantiles over the paths, calibrated, in natural units.

@@ -18,6 +18,7 @@ from seqloom.errors import StreamingError, UsageError
 from seqloom.inputs.input import Role
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Array, Places, Shape
+from seqloom.predict import Piece, answer_piece
 from seqloom.scaling import Scale
 
 
@@ -93,9 +94,9 @@ class Stream:
         if not self.state.scales:
             raise UsageError("nothing was pushed yet; push the history before asking for a forecast")
         batch, _ = self._cut(self._segments(coming), origin=0)
-        reading, _ = self.model.read(batch, self.state.core)
+        piece = Piece(np.zeros(1, np.int64), batch, self.state.core)
         return {
-            name: output.answers(output(reading), batch.scales.get(str(output.source)))[0]
+            name: answer_piece(self.model, output, piece)[0]
             for name, output in self.model.outputs.items()
             if output.shape is Shape.OWN
         }

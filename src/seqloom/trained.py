@@ -11,7 +11,7 @@ import polars as pl
 
 from seqloom.artefact import load_artefact, save_artefact
 from seqloom.backtest import backtest
-from seqloom.batch import encode
+from seqloom.data.series import missing
 from seqloom.data.splits import Part
 from seqloom.dataset import Dataset, coming_places, read_dataset
 from seqloom.errors import DataError, UsageError
@@ -20,7 +20,7 @@ from seqloom.fitting import fit_model
 from seqloom.inputs.input import Role
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Places
-from seqloom.predict import answer
+from seqloom.predict import answer_frames
 from seqloom.recipe import Recipe, load_recipe
 from seqloom.saving import JSON
 
@@ -50,17 +50,14 @@ class Trained:
             DataError: the data cannot be read, or a known-ahead column has no value for a coming step.
         """
         name = self._output(output).name
+        if horizon is not None and not self.model.horizon:
+            raise UsageError(f"horizon is {horizon}, but output {name!r} is no forecast; leave the horizon out")
         if horizon is not None and horizon < 1:
             raise UsageError(f"horizon is {horizon}; expected 1 or more")
         dataset = read_dataset(self.model, data, learn=False, horizon=horizon)
         places = coming_places(self.model, dataset, horizon)
         require_known_ahead(self.model, dataset, places)
-        return self._frames(dataset, places)[name]
-
-    def _frames(self, dataset: Dataset, places: Places) -> dict[str, pl.DataFrame]:
-        answers = answer(self.model, encode(dataset.segments, self.model.inputs, {}), places).values
-        outputs = self.model.outputs.items()
-        return {name: output.frame(answers[name], dataset.segments, places) for name, output in outputs}
+        return answer_frames(self.model, dataset.segments, places)[name]
 
     def _output(self, name: str | None) -> Output:
         outputs = self.model.outputs
@@ -92,7 +89,12 @@ def fit(recipe: Recipe | str | Path, data: object, *, overrides: Sequence[str] =
         recipe: a recipe, or the path of one.
         data: a path, a Polars or a pandas frame.
         overrides: `key.path=value` settings on top of a recipe file.
+
+    Raises:
+        UsageError: overrides beside a finished Recipe.
     """
+    if isinstance(recipe, Recipe) and overrides:
+        raise UsageError(f"overrides {list(overrides)} apply to recipe files; change the Recipe itself instead")
     declared = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)[0]
     model = SequenceModel(declared)
     dataset = read_dataset(model, data)
@@ -119,21 +121,17 @@ def require_known_ahead(model: SequenceModel, dataset: Dataset, places: Places) 
     Raises:
         DataError: names column, series and date.
     """
-    from seqloom.data.series import missing
-
     segments = dataset.segments
-    for input in model.inputs.values():
-        if input.role is not Role.KNOWN:
-            continue
-        for column in input.columns:
-            absent = missing(segments.steps[column])
-            for segment, origin, stop in zip(places.segment, places.origin, places.stop, strict=True):
-                first = segments.offsets[segment] + origin
-                gaps = absent[first : first + stop - origin].nonzero()[0]
-                if len(gaps):
-                    date = "" if segments.times is None else f" on {str(segments.times[first + gaps[0]])[:16]}"
-                    raise DataError(
-                        f"column {column!r} is declared known ahead, but series {segments.ids[segment]!r} has no value"
-                        f"{date} ({len(gaps)} of {stop - origin} coming steps); add rows for the coming dates with "
-                        f"{column!r} filled in and the target left empty"
-                    )
+    columns = [column for i in model.inputs.values() if i.role is Role.KNOWN for column in i.columns]
+    for column in columns:
+        absent = missing(segments.steps[column])
+        for segment, origin, stop in zip(places.segment, places.origin, places.stop, strict=True):
+            first = segments.offsets[segment] + origin
+            gaps = absent[first : first + stop - origin].nonzero()[0]
+            if len(gaps):
+                date = "" if segments.times is None else f" on {str(segments.times[first + gaps[0]])[:16]}"
+                raise DataError(
+                    f"column {column!r} is declared known ahead, but series {segments.ids[segment]!r} has no value"
+                    f"{date} ({len(gaps)} of {stop - origin} coming steps); add rows for the coming dates with "
+                    f"{column!r} filled in and the target left empty"
+                )
