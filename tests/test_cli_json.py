@@ -66,3 +66,21 @@ def test_a_score_on_other_data_says_so(tmp_path: Path, cli: Cli) -> None:
     assert cli("train", recipe, "--data", table, "-o", run).code == 0
     assert "not what this model was trained on" not in cli("evaluate", run).out
     assert "other.csv is not what this model was trained on" in cli("evaluate", run, "--data", other).out
+
+
+def test_a_backtest_of_two_forecasts_names_them(tmp_path: Path, cli: Cli) -> None:
+    document = forecast_recipe()
+    document["inputs"]["promo_past"] = {"kind": "series", "columns": ["rain"], "scale": "own"}
+    document["outputs"]["wet"] = {"kind": "forecast", "columns": ["rain"], "horizon": 4, "intervals": [50]}
+    recipe, table = write(tmp_path, document, daily())
+    run, forecasts = tmp_path / "run", tmp_path / "forecasts.csv"
+    assert cli("train", recipe, "--data", table, "-o", run).code == 0
+    assert cli("backtest", run, "--data", table, "-o", forecasts).code == 0
+    frame = pl.read_csv(forecasts)
+    assert set(frame["output"]) == {"coming", "wet"}
+    assert frame.filter(output="wet")["lo-80"].null_count() == len(frame) // 2
+    document["outputs"]["wet"]["horizon"] = 2
+    recipe, _ = write(tmp_path, document, daily())
+    refused = cli("train", recipe, "--data", table, "-o", tmp_path / "no")
+    assert refused.code == 2
+    assert "the forecasts look [(2, 2), (4, 4)] steps (horizon, block) ahead; expected the same" in refused.err

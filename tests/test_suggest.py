@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from seqloom.data.guess import guess_series
+from seqloom.errors import UsageError
 from seqloom.recipe import parse_recipe
-from seqloom.suggest import context_length, forecast_recipe, naive_error
+from seqloom.suggest import context_length, forecast_recipe, naive_error, with_covariates
 
 DAYS = np.datetime64("2024-01-01") + np.arange(400)
 
@@ -53,3 +54,15 @@ def test_the_part_that_is_tested_on_is_not_looked_at() -> None:
 )
 def test_context_length(season: int, horizon: int, steps: int, expected: int) -> None:
     assert context_length(season, horizon, steps) == expected
+
+
+def test_named_covariates_are_the_only_ones() -> None:
+    frame = table(np.arange(60.0)).with_columns(rain=pl.col("y"), wind=pl.col("y"), kind=pl.lit("a"))
+    guess = guess_series(frame, target=["y"])
+    assert with_covariates(guess, {}) is guess
+    chosen = with_covariates(guess, {"wind": "series"})
+    assert (chosen.numbers, chosen.categories) == (("wind",), ())
+    with pytest.raises(
+        UsageError, match=r"--input rain:category: .* can be rain:series, wind:series, kind"
+    ):
+        with_covariates(guess, {"rain": "category"})

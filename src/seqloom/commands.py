@@ -12,16 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from seqloom.backtest import backtest
+from seqloom.cells.cell import Cell
 from seqloom.data.guess import guess_series
 from seqloom.data.ledger import Ledger
 from seqloom.data.settings import DataSettings
 from seqloom.data.tables import locate_table, read_table
 from seqloom.dataset import Dataset, read_dataset
-from seqloom.errors import UsageError
+from seqloom.errors import DataError, UsageError
 from seqloom.evaluate import Evaluation, evaluate, leak_found
+from seqloom.explain import cell as cells
 from seqloom.explain.model import explain_model
 from seqloom.fitting import prepare
 from seqloom.leak import require_no_leak
+from seqloom.lookup import find
 from seqloom.model import SequenceModel
 from seqloom.recipe import Recipe, load_recipe, override, parse_recipe
 from seqloom.report.write import write_report
@@ -36,7 +39,7 @@ from seqloom.run import (
     write_frame,
 )
 from seqloom.saving import write_bytes_atomic
-from seqloom.suggest import examples_recipe, forecast_recipe
+from seqloom.suggest import examples_recipe, forecast_recipe, with_covariates
 from seqloom.trained import Trained, fit, load
 from seqloom.training.progress import ProgressBar
 
@@ -106,7 +109,7 @@ def init(console: Console, data: Path, inputs: dict[str, str], outputs: dict[str
     if series:
         guess = guess_series(frame, target=horizon)
         console.print("[bold]Assumed[/]", *guess.assumptions, sep="\n  ", highlight=False)
-        document = forecast_recipe(guess, frame, 7)
+        document = forecast_recipe(with_covariates(guess, inputs), frame, 7)
     else:
         document = examples_recipe(frame, inputs, outputs)
     parse_recipe(document)
@@ -118,8 +121,6 @@ def init(console: Console, data: Path, inputs: dict[str, str], outputs: dict[str
 
 
 def _has_dates(frame: pl.DataFrame) -> bool:
-    from seqloom.errors import DataError
-
     try:
         guess_series(frame)
     except DataError:
@@ -140,13 +141,16 @@ def check(console: Console, recipe: Path, data: Path, overrides: list[str], as_j
         console.print(f"{data} is ready to train on: 0 errors, {counts}", highlight=False)
 
 
-def _show_ledger(console: Console, ledger: Ledger, as_json: bool) -> None:
-    """All problems found; errors stop the command afterwards, with the error that lists them again."""
+def _show_ledger(console: Console, ledger: Ledger, as_json: bool = False, limit: int | None = None) -> None:
+    """Warnings and notes, or everything as JSON; errors stop the command and are listed by what it raises."""
     if as_json:
         console.print_json(ledger.to_json())
         return
-    for problem in [*ledger.warnings, *ledger.notes]:
+    found = [*ledger.warnings, *ledger.notes]
+    for problem in found[:limit]:
         console.print(f"{problem.severity}: {problem.message}", markup=False, highlight=False, soft_wrap=True)
+    if limit is not None and len(found) > limit:
+        console.print(f"... and {len(found) - limit} more in ledger.json", highlight=False)
 
 
 def explain(console: Console, target: Path, data: Path | None, as_json: bool, trusted: list[str]) -> None:
@@ -169,15 +173,10 @@ def explain(console: Console, target: Path, data: Path | None, as_json: bool, tr
 
 def explain_cell(console: Console, name: str, output: Path | None) -> None:
     """A cell's equations, and a drawing of it as SVG."""
-    from seqloom.cells.cell import Cell
-    from seqloom.explain.cell import draw_cell
-    from seqloom.explain.cell import explain_cell as text_of
-    from seqloom.lookup import find
-
     cell: type[Cell] = find("cells", name, Cell)
-    console.print(text_of(cell), markup=False, highlight=False, soft_wrap=True)
+    console.print(cells.explain_cell(cell), markup=False, highlight=False, soft_wrap=True)
     drawing = output or Path(f"{name.rpartition(':')[2]}.svg")
-    write_bytes_atomic(drawing, draw_cell(cell).encode())
+    write_bytes_atomic(drawing, cells.draw_cell(cell).encode())
     console.print(f"drawing written to {drawing}", highlight=False)
 
 
@@ -197,8 +196,7 @@ def _train(
     console: Console, recipe: Recipe, text: str, data: Path, output: Path, overwrite: bool
 ) -> tuple[Path, Trained, Dataset]:
     run, dataset = start_run(recipe, text, data, output, overwrite=overwrite)
-    for problem in [*dataset.ledger.warnings, *dataset.ledger.notes][:20]:
-        console.print(f"{problem.severity}: {problem.message}", markup=False, highlight=False, soft_wrap=True)
+    _show_ledger(console, dataset.ledger, limit=MOST_SHOWN)
     console.print((run / "explain.txt").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
     with ProgressBar(recipe.training.steps, console) as bar:
         trained = train_run(run, dataset, watcher=bar)
@@ -311,7 +309,9 @@ def backtest_run(
         with console.status("training"):
             trained = fit(target, data)
     frames = backtest(trained.model, read_dataset(trained.model, data), windows=windows, refit=refit)
-    frame = pl.concat(frames.values())
+    several = len(frames) > 1
+    named = [frame.with_columns(output=pl.lit(name)) if several else frame for name, frame in frames.items()]
+    frame = pl.concat(named, how="diagonal")
     write_frame(output, frame)
     error = (pl.col("y") - pl.col("y_hat")).abs().mean()
     by_series = dict(frame.group_by("unique_id", maintain_order=True).agg(error).iter_rows())

@@ -108,6 +108,12 @@ class SequenceModel(nn.Module):
             raise RecipeError("no input has a time axis and no output has one; expected a sequence on either side")
         if self.horizon and any(output.shape is not Shape.OWN for output in self.outputs.values()):
             raise RecipeError("a forecast and an answer of another kind stand side by side; use a recipe for each")
+        ahead = {(output.horizon, output.block) for output in self.outputs.values()}
+        if len(ahead) > 1:
+            raise RecipeError(
+                f"the forecasts look {sorted(ahead)} steps (horizon, block) ahead; expected the same for all outputs, "
+                "since they read on together: use a recipe for each"
+            )
 
     def topology(self) -> Topology:
         """Sequence or vector in, sequence or vector out."""

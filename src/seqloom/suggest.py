@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from seqloom.data.guess import Guess, Kind, guess_kinds
+from seqloom.errors import UsageError
 
 # Steps of a year, or of the next longer season, by frequency.
 LONGER_SEASON = {"1d": 364, "1bd": 260, "1h": 168, "30m": 336, "15m": 672}
@@ -55,6 +57,23 @@ def forecast_recipe(guess: Guess, frame: pl.DataFrame, horizon: int) -> dict[str
             "threads": 1,
         },
     }
+
+
+def with_covariates(guess: Guess, inputs: dict[str, str]) -> Guess:
+    """The guess with only the covariates that somebody named, by column and kind; as it is where nobody did.
+
+    Raises:
+        UsageError: a name is no free column of that kind.
+    """
+    if not inputs:
+        return guess
+    free = dict.fromkeys(guess.numbers, "series") | dict.fromkeys(guess.categories, "category")
+    for name, kind in inputs.items():
+        if free.get(name) != kind:
+            known = ", ".join(f"{column}:{kind}" for column, kind in free.items()) or "none"
+            raise UsageError(f"--input {name}:{kind}: the columns beside the target can be {known}")
+    numbers = tuple(name for name in guess.numbers if name in inputs)
+    return replace(guess, numbers=numbers, categories=tuple(name for name in guess.categories if name in inputs))
 
 
 def _data(guess: Guess, horizon: int, series: int, steps: int) -> dict[str, Any]:
