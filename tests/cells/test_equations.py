@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from seqloom.cells.cell import Cell, GatedCell
 from seqloom.lookup import find, names
 
 CELLS = [find("cells", name, Cell) for name in names("cells")]
+FUNCTIONS: dict[str, Any] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "logsigmoid": functional.logsigmoid,
+    "max": torch.maximum,
+    "norm": lambda v: (v - v.mean()) / torch.sqrt(v.var(unbiased=False) + 1e-5),
+}
 
 
 def rows(cell: Cell, *, seed: int) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -25,12 +36,18 @@ def rows(cell: Cell, *, seed: int) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 def evaluate(cell: Cell, x: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """Every name that the equations give, for one row."""
-    scope = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "x": x, **cell.symbols()}
+    scope = {**FUNCTIONS, "x": x, **cell.symbols()}
     scope |= {name: part[0] for name, part in zip(state._fields, state, strict=True)}  # type: ignore[attr-defined]
     for equation in cell.equations:
         name, _, expression = equation.partition(" = ")
-        scope[name] = eval(expression, {"__builtins__": {}}, scope)
+        value = eval(expression, {"__builtins__": {}}, scope)
+        scope[name] = by_gate(cell, value) if len(value) > cell.hidden_size and isinstance(cell, GatedCell) else value
     return scope
+
+
+def by_gate(cell: GatedCell, value: Tensor) -> SimpleNamespace:
+    """A vector of several gates, each under its letter."""
+    return SimpleNamespace(**dict(zip(cell.gates, value.split(cell.hidden_size), strict=False)))
 
 
 def test_there_are_cells() -> None:
@@ -60,6 +77,7 @@ def test_equations_use_every_weight_and_nothing_else(kind: type[Cell]) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in CELLS if issubclass(kind, GatedCell)])
 def test_symbols_are_slices_in_the_order_of_the_gates(kind: type[GatedCell]) -> None:
     cell = kind(2, 3)
-    for letter, (name, weight) in {"i": ("W_i", cell.weight_ih), "h": ("b_h", cell.bias_hh)}.items():
-        stacked = torch.cat([cell.symbols()[f"{name}{gate}"] for gate in kind.gates])
-        assert torch.equal(stacked, weight), letter
+    for prefix, weight in {"W_i": cell.weight_ih, "b_h": cell.bias_hh}.items():
+        parts = {name.removeprefix(prefix): part for name, part in cell.symbols().items() if name.startswith(prefix)}
+        assert "".join(parts) in ("".join(kind.gates), ""), "a name may stand for several gates, or for all of them"
+        assert torch.equal(torch.cat(list(parts.values())), weight)

@@ -126,7 +126,9 @@ def _node(x: int, y: int, width: int, height: int, node: Node) -> str:
 
 
 def _gate_name(node: Node) -> str:
-    return f' data-gate="{escape(node.letter)}"' if node.letter and node.label != "linear" else ""
+    """Of a gate: what an equation of its own names, not a map inside one, which goes by its weights, nor a norm."""
+    is_gate = node.letter and "_" not in node.letter and node.label != "norm"
+    return f' data-gate="{escape(node.letter)}"' if is_gate else ""
 
 
 def _rect(x: int, y: int, width: int, height: int, radius: int) -> str:

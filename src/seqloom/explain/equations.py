@@ -114,6 +114,8 @@ class _Reader:
         match expression:
             case ast.Name(id=name):
                 return self.scope[name]
+            case ast.Attribute(value=whole):
+                return self._value(whole)
             case ast.Call():
                 return self._call(expression)
             case ast.BinOp():

@@ -42,6 +42,8 @@ def _write(expression: ast.expr, moments: dict[str, str]) -> tuple[str, int]:
     match expression:
         case ast.Name(id=name):
             return moments.get(name, name), _ATOM
+        case ast.Attribute(value=whole, attr=gate):
+            return f"{_write(whole, moments)[0]}[{gate}]", _ATOM
         case ast.Call(func=function, args=arguments):
             name = ast.unparse(function).rpartition(".")[2]
             return f"{_FUNCTIONS.get(name, name)}({', '.join(_write(a, moments)[0] for a in arguments)})", _ATOM

@@ -187,7 +187,8 @@ class _Wiring:
             elif name == self.placement.state:
                 way = [Point(_DESCENT, end.center.y), Point(_DESCENT, lane)]
             else:
-                way = [end.port(RIGHT).point]
+                start = end.port(RIGHT).point
+                way = [start, Point(start.x + 1, start.y)]  # clear of the box, so that any line can begin there
             if not self._bus(net, signal, [*way, Point(way[-1].x, lane)], branches=name == self.placement.state):
                 return False
         return True
