@@ -55,7 +55,17 @@ class Leaky(Cell):
 
 
 OWN_CELL = "catalogue:Leaky"
-CELLS: tuple[str, ...] = ("gru", "lstm", "min_gru", "peephole_lstm", "rnn", OWN_CELL)
+CELLS: tuple[str, ...] = (
+    "gru",
+    "layer_norm_gru",
+    "layer_norm_lstm",
+    "lstm",
+    "min_gru",
+    "peephole_lstm",
+    "rnn",
+    "slstm",
+    OWN_CELL,
+)
 
 # By kind and by the table in which it can stand: entries of a recipe.
 INPUTS: dict[str, dict[Table, Entries]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -17,8 +18,10 @@ class Cell(nn.Module, ABC):
 
     Attributes:
         equations: the step as Python expressions in the letters of the code, in order. `x` is the step's
-            input, `W_i @ x` a product with a weight; a name ending in `_next` is the new state. They
-            are drawn by `seqloom explain cell`, and a test evaluates them against `step`.
+            input, `W_i @ x` a product with a weight; a name ending in `_next` is the new state; `u.i` is
+            the part of gate i in a vector u of all gates. Functions are those of torch, `max` of two values, and
+            `norm`, which makes mean 0 and deviation 1. They are drawn by `seqloom explain cell`, and a test
+            evaluates them against `step`.
         output: the name in `equations` that the cell returns at each step.
         source: the paper, with the equation where it numbers them.
         fused: the function of `torch` that computes this very recurrence for whole sequences, if any.
@@ -93,9 +96,12 @@ class GatedCell(Cell):
     def symbols(self) -> dict[str, Tensor]:
         """`W_ii`, `W_hi`, `b_ii`, `b_hi` and so on: one slice for each gate."""
         named = {"W_i": self.weight_ih, "W_h": self.weight_hh, "b_i": self.bias_ih, "b_h": self.bias_hh}
-        H = self.hidden_size
+        return self.by_gate(named)
+
+    def by_gate(self, stacked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each gate's slice of each of some stacked weights, under name and letter."""
         return {
-            f"{name}{gate}": weight[k * H : (k + 1) * H]
-            for name, weight in named.items()
-            for k, gate in enumerate(self.gates)
+            f"{name}{gate}": part
+            for name, weight in stacked.items()
+            for gate, part in zip(self.gates, weight.chunk(len(self.gates)), strict=True)
         }
