@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import seqloom.layers
 from seqloom.cells.gru import GRU as GRUCell
 from seqloom.layers import GRU, LSTM, RNN
+from seqloom.layers.attention import Additive, Attention, MultiHead, Multiplicative
 from seqloom.layers.pooling import Last, Max, Mean, SideBySide
 from seqloom.layers.recurrent import Recurrent
 from seqloom.layers.torch_like import WithLengths
@@ -22,6 +23,8 @@ from seqloom.sequences import Sequences
 
 Build = Callable[[], nn.Module]
 F = 4
+
+QUERY = torch.linspace(-1, 1, 2 * F, dtype=torch.float64).reshape(1, 2, F)  # of every row, for attention
 
 LAYERS: dict[type[nn.Module], Build] = {
     Last: lambda: Last(bidirectional=True),
@@ -32,6 +35,9 @@ LAYERS: dict[type[nn.Module], Build] = {
     LSTM: lambda: LSTM(F, 3, num_layers=2, bidirectional=True, batch_first=True).double(),
     GRU: lambda: GRU(F, 3, batch_first=True).double(),
     RNN: lambda: RNN(F, 3, batch_first=True, bidirectional=True).double(),
+    Additive: lambda: Additive(F, F, 3).double(),
+    Multiplicative: lambda: Multiplicative(F, F).double(),
+    MultiHead: lambda: MultiHead(F, F, 2).double(),
 }
 every = pytest.mark.parametrize("build", LAYERS.values(), ids=[layer.__name__ for layer in LAYERS])
 
@@ -52,6 +58,8 @@ def run(layer: nn.Module, batch: Sequences) -> tuple[Tensor, ...]:
         output, final = layer(batch.values, lengths=batch.lengths)
         parts = final if isinstance(final, tuple) else (final,)
         return (output, *(part.transpose(0, 1) for part in parts))
+    if isinstance(layer, Attention):
+        return (layer(QUERY.expand(len(batch.lengths), 2, F), layer.remember(batch)).context,)
     found: Any = layer(batch)
     if isinstance(found, Tensor):
         return (found,)
