@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sequences", "state", "saving", "scaling", "standardise", "vocabulary"),
     ("data",),
     ("cells",),
-    ("kernels",),
+    ("kernels", "gates"),
     ("layers", "search", "metrics", "rivals"),
     ("inputs",),
     ("outputs",),

@@ -15,6 +15,7 @@ from seqloom.data.segments import Column
 from seqloom.errors import RecipeError
 from seqloom.inputs.input import Input, Role
 from seqloom.inputs.series import Series
+from seqloom.layers.beginning import make_orthogonal, set_memory
 from seqloom.layers.recurrent import Recurrent
 from seqloom.lookup import find
 from seqloom.outputs.output import Output, Reading, Shape
@@ -171,6 +172,11 @@ class SequenceModel(nn.Module):
             dropout=core.dropout,
             backend=core.backend,
         )
+        for cell in (cell for layer in self.core.cells() for cell in layer):
+            if core.orthogonal:
+                make_orthogonal(cell)
+            if core.memory_steps is not None:
+                set_memory(cell, core.memory_steps)
         for output in self.outputs.values():
             output.build(self.core.output_size, joined, core.bidirectional)
 

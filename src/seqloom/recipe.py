@@ -11,9 +11,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
+from seqloom.cells.cell import Cell
 from seqloom.data.settings import DataSettings
 from seqloom.errors import RecipeError
 from seqloom.inputs.input import Input, InputSettings
+from seqloom.layers.beginning import why_no_memory, why_not_orthogonal
 from seqloom.lookup import find
 from seqloom.outputs.output import Output, OutputSettings
 from seqloom.settings import Settings
@@ -28,6 +30,12 @@ class CoreSettings(Settings):
     bidirectional: bool = Field(False, description="also read backwards; such a model cannot stream")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped between layers and at the input")
     backend: str = Field("auto", description="kernel: auto, or the name of one that must run")
+    memory_steps: int | None = Field(
+        None,
+        ge=2,
+        description="forget gates begin with memories from 1 to so many steps; omitted: as the cell has it",
+    )
+    orthogonal: bool = Field(False, description="recurrent matrices begin orthogonal, so that states keep their length")
 
 
 class TrainingSettings(Settings):
@@ -106,13 +114,23 @@ def parse_recipe(
         recipe = Recipe.model_validate(document, context={"trusted": trusted})
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(problem, source) for problem in error.errors())) from None
-    from seqloom.cells.cell import Cell
-
     try:
-        find("cells", recipe.core.cell, Cell, trusted)
+        cell = find("cells", recipe.core.cell, Cell, trusted)
     except RecipeError as error:
         raise RecipeError(f"{source.place(('core', 'cell'))}: core.cell: {error}") from error
+    _check_beginning(recipe.core, cell, source)
     return recipe
+
+
+def _check_beginning(core: CoreSettings, cell: type[Cell], source: Source) -> None:
+    """Raise where a cell has no room for how it is to begin."""
+    reasons = {
+        "memory_steps": why_no_memory(cell) if core.memory_steps is not None else None,
+        "orthogonal": why_not_orthogonal(cell) if core.orthogonal else None,
+    }
+    for key, reason in reasons.items():
+        if reason is not None:
+            raise RecipeError(f"{source.place(('core', key))}: core.{key}: {reason}; leave it out, or change core.cell")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, str]:

@@ -28,9 +28,22 @@ class Journal:
         self._file = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
-    def train(self, step: int, loss: float, lr: float, epoch: float, seconds: float) -> None:
-        """One training step."""
-        self._write({"step": step, "epoch": epoch, "loss": loss, "loss_hex": loss.hex(), "lr": lr, "seconds": seconds})
+    def train(
+        self,
+        step: int,
+        loss: float,
+        lr: float,
+        epoch: float,
+        seconds: float,
+        norm: float,
+        updates: dict[str, float],
+    ) -> None:
+        """One training step: `norm` of its gradient before clipping; `updates` by part of the model, where measured."""
+        event = {"step": step, "epoch": epoch, "loss": loss, "loss_hex": loss.hex(), "lr": lr, "seconds": seconds}
+        self._write(event | {"norm": norm} | ({"updates": updates} if updates else {}))
+        self._board.add_scalar("train/norm", norm, step)
+        for part, ratio in updates.items():
+            self._board.add_scalar(f"updates/{part}", ratio, step)
         self._board.add_scalar("train/loss", loss, step)
         self._board.add_scalar("train/lr", lr, step)
 

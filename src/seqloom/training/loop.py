@@ -36,6 +36,7 @@ from seqloom.training.optim import (
     restore_optimizer,
 )
 from seqloom.training.order import rows_of_step
+from seqloom.training.updates import relative_updates, weights_by_part
 
 
 class Watcher(Protocol):
@@ -122,15 +123,17 @@ def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher
     began = time.monotonic() - standing.seconds
     with closing(Journal(run, standing.step)) as journal, Interrupt() as interrupt:
         while standing.step < settings.steps and standing.bad_validations < settings.patience:
-            loss = _step(model, material, optimizer, settings, standing.step)
+            due = (standing.step + 1) % settings.validate_every == 0 or standing.step + 1 == settings.steps
+            before = weights_by_part(model) if due else {}
+            loss, norm = _step(model, material, optimizer, settings, standing.step)
             average.update(model, standing.step)
             standing.step += 1
             standing.seconds = time.monotonic() - began
             epoch = standing.step * settings.batch_size * settings.accumulate / len(material.train.segment)
-            journal.train(standing.step, loss, learning_rate(settings, standing.step - 1), epoch, standing.seconds)
+            lr = learning_rate(settings, standing.step - 1)
+            journal.train(standing.step, loss, lr, epoch, standing.seconds, norm, relative_updates(model, before))
             if watcher:
                 watcher.step(standing.step, loss)
-            due = standing.step % settings.validate_every == 0 or standing.step == settings.steps
             if due:
                 _validate(model, material, average, best, standing)
                 if standing.metrics:
@@ -151,8 +154,8 @@ def _step(
     optimizer: torch.optim.AdamW,
     settings: TrainingSettings,
     step: int,
-) -> float:
-    """One optimiser step; returns the mean loss of its batches."""
+) -> tuple[float, float]:
+    """One optimiser step; returns the mean loss of its batches and the norm of the gradient before it was clipped."""
     torch.manual_seed(settings.seed * 1_000_003 + step)
     model.train()
     for group in optimizer.param_groups:
@@ -168,7 +171,7 @@ def _step(
     if not (np.isfinite(total) and bool(torch.isfinite(norm))):
         stop_non_finite(model, batch, step + 1, total)
     optimizer.step()
-    return total
+    return total, norm.item()
 
 
 def _batch(model: SequenceModel, material: Material, settings: TrainingSettings, number: int) -> Batch:
