@@ -70,14 +70,14 @@ def test_the_log_says_how_large_gradients_and_updates_were(tmp_path: Path) -> No
     The decoder of a forecast begins at zero, so the core has no gradient in the first step, and AdamW moves each of
     its weights by (0.1 / 0.19) / sqrt(0.001 / 0.001999) of the rate in the second.
     """
-    settings = {"max_norm": 1e-3, "lr": 1e-4, "weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant"}
+    settings = {"max_norm": 1e-2, "lr": 1e-2, "weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant"}
     recipe = forecast_recipe(steps=5, validate_every=2, average=0.0, **settings)
     steps = [line for line in log(trained(tmp_path, recipe)) if "valid" not in line]
-    assert all(line["norm"] > 1e-2 for line in steps)
+    assert all(line["norm"] > 5e-2 for line in steps)
     assert [line["step"] for line in steps if "updates" in line] == [2, 4, 5]
     assert set(steps[1]["updates"]) == {"inputs", "layer 1", "layer 2", "outputs"}
-    size = (6**-0.5) / 3**0.5  # root mean square of weights that are uniform in ±1/sqrt(H)
-    assert steps[1]["updates"]["layer 2"] == pytest.approx(0.744e-4 / size, rel=0.05)
+    size = (6**-0.5) / 3**0.5  # expected root mean square of weights that are uniform in ±1/sqrt(H)
+    assert steps[1]["updates"]["layer 2"] == pytest.approx(0.744e-2 / size, rel=0.1)
 
 
 def ready(recipe: dict[str, Any], frame: pl.DataFrame | None = None) -> tuple[SequenceModel, Material]:
