@@ -53,6 +53,7 @@ def recipe_page() -> str:
         *_section("`data`", _inner(Recipe, "data"), "data."),
         *_section("`data.split`", _inner(_inner(Recipe, "data"), "split"), "data.split."),
         *_section("`core`", _inner(Recipe, "core"), "core."),
+        *_section("`core.front`", _inner(_inner(Recipe, "core"), "front"), "core.front.N."),
         *_section("`training`", _inner(Recipe, "training"), "training."),
         "## `inputs`\n",
         "Each entry has a free name and a `kind`. A kind of your own is an import path, `package.module:Class`.\n",
@@ -65,6 +66,7 @@ def recipe_page() -> str:
 
 def _inner(settings: type[Settings], key: str) -> type[Settings]:
     inner = settings.model_fields[key].annotation
+    inner = next(iter(get_args(inner)), inner)  # of a list, what its entries are
     assert isinstance(inner, type)
     assert issubclass(inner, Settings)
     return inner

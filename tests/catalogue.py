@@ -6,6 +6,7 @@ The rules in `conformance/` run over `CASES`; a test fails when a kind has no en
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from seqloom.batch import Encoded, encode
 from seqloom.cells.cell import Cell
 from seqloom.dataset import Dataset, read_dataset, training_columns
-from seqloom.lookup import names
+from seqloom.lookup import find, names
 from seqloom.model import SequenceModel
-from seqloom.outputs.output import Places
+from seqloom.outputs.output import Output, Places, Shape
 from seqloom.recipe import parse_recipe
 
 Table = Literal["examples", "series"]
@@ -105,6 +106,16 @@ OUTPUTS: dict[str, dict[Table, Entries]] = {
         "series": {"coming": {"kind": "forecast", "columns": ["sales", "visits"], "horizon": 3, "intervals": [80]}}
     },
 }
+# Front ends: as long as the sequence, with a look ahead, and shorter.
+FRONT: list[dict[str, Any]] = [
+    {"channels": 3, "kernel_size": 3, "residual": True, "layer_norm": True},
+    {"channels": 4, "kernel_size": 2, "dilation": 2},
+]
+FRONT_AHEAD: list[dict[str, Any]] = [{"channels": 4, "kernel_size": 4, "causal": False, "residual": True}]
+FRONT_SHORTER: list[dict[str, Any]] = [
+    {"channels": 3, "kernel_size": 3, "stride": 2, "causal": False},
+    {"channels": 4, "kernel_size": 2, "stride": 2, "residual": True},
+]
 BASE: dict[Table, Entries] = {
     "examples": {"x": {"kind": "series"}},
     "series": {"past": {"kind": "series", "columns": ["sales", "visits"], "scale": "own", "lags": [2, 5]}},
@@ -120,6 +131,13 @@ class Case:
     inputs: Entries
     outputs: Entries
     core: dict[str, Any]
+
+    @property
+    def causal(self) -> bool:
+        """Whether no answer waits for later steps."""
+        held = any(entry.get("hold") for entry in self.outputs.values())
+        ahead = any(not layer.get("causal", True) for layer in self.core.get("front", []))
+        return not (held or ahead or self.core.get("bidirectional"))
 
     def recipe(self, **training: Any) -> dict[str, Any]:
         """The plain form of the recipe."""
@@ -153,7 +171,20 @@ def _cases() -> list[Case]:
                 found.append(Case(f"{kind}-{table}-all-{cell}", table, BASE[table] | every, outputs, core))
             both = {"cell": "lstm", "bidirectional": True}
             found.append(Case(f"{kind}-{table}-both-ways", table, BASE[table] | every, outputs, both))
+            for name, front, answers in _fronts(kind, outputs):
+                core = {"cell": "gru", "front": front}
+                found.append(Case(f"{kind}-{table}-all-{name}", table, BASE[table] | every, answers, core))
     return found
+
+
+def _fronts(kind: str, outputs: Entries) -> Iterator[tuple[str, list[dict[str, Any]], Entries]]:
+    """The front ends before which an output can stand, and what it says then."""
+    yield "front", FRONT, outputs
+    yield "front-ahead", FRONT_AHEAD, outputs
+    if find("outputs", kind, Output).shape is Shape.VECTOR:
+        yield "front-shorter", FRONT_SHORTER, outputs
+    if kind == "labels":
+        yield "front-shorter", FRONT_SHORTER, {name: {**entry, "hold": True} for name, entry in outputs.items()}
 
 
 def missing_entries() -> list[str]:

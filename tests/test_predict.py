@@ -79,7 +79,7 @@ def test_a_model_that_reads_backwards_cannot_feed_back() -> None:
     output = built.model.outputs["coming"]
     assert isinstance(output, Forecast)
     batch = cut(built.encoded, built.places.take(np.array([2])), built.model.inputs, {})
-    message = r"a bidirectional core cannot read its own forecasts back: answer the whole horizon at once"
+    message = r"backwards too \(core.bidirectional: true\) cannot read its own forecasts back: answer the whole horizon"
     with pytest.raises(RecipeError, match=message):
         feed_back(built.model, output, batch)
 

@@ -16,6 +16,7 @@ from seqloom.errors import RecipeError
 from seqloom.inputs.input import Input, Role
 from seqloom.inputs.series import Series
 from seqloom.layers.beginning import make_orthogonal, set_memory
+from seqloom.layers.front import Front, FrontState
 from seqloom.layers.recurrent import Recurrent
 from seqloom.lookup import find
 from seqloom.outputs.output import Output, Reading, Shape
@@ -28,6 +29,13 @@ class Topology(NamedTuple):
 
     name: str
     reasons: tuple[str, ...]
+
+
+class ModelState(NamedTuple):
+    """What a model remembers of the steps it read: its front end and its core, rows first everywhere."""
+
+    front: FrontState
+    core: Any
 
 
 class SequenceModel(nn.Module):
@@ -53,6 +61,7 @@ class SequenceModel(nn.Module):
         self._outputs = nn.ModuleList(
             find("outputs", entry.kind, Output, trusted)(name, entry) for name, entry in recipe.outputs.items()
         )
+        self.front: Front
         self.core: Recurrent
         for output in self.outputs.values():
             if output.shape is Shape.OWN:
@@ -92,7 +101,19 @@ class SequenceModel(nn.Module):
     @property
     def causal(self) -> bool:
         """Whether no step's answer depends on later steps, so that the model can stream."""
-        return not self.recipe.core.bidirectional
+        return self.reads_ahead is None
+
+    @property
+    def reads_ahead(self) -> str | None:
+        """What makes answers depend on later steps, as a sentence about the model, or None."""
+        core = self.recipe.core
+        if core.bidirectional:
+            return "reads each sequence backwards too (core.bidirectional: true)"
+        centred = [f"core.front.{k}.causal: false" for k, layer in enumerate(core.front) if not layer.causal]
+        if centred:
+            return f"looks at later steps in its front end ({', '.join(centred)})"
+        held = [f"outputs.{n}.hold: true" for n, entry in self.recipe.outputs.items() if getattr(entry, "hold", False)]
+        return f"answers several steps at once, after the last of them ({', '.join(held)})" if held else None
 
     def _source(self, output: Output) -> Input:
         for input in self.inputs.values():
@@ -163,9 +184,10 @@ class SequenceModel(nn.Module):
         for input in self.inputs.values():
             input.build()
         joined = sum(input.features for input in self.inputs.values())
+        self.front = Front(joined, core.front)
         self.core = Recurrent(
             find("cells", core.cell, Cell, self._trusted),
-            joined,
+            self.front.output_size,
             core.hidden_size,
             core.num_layers,
             bidirectional=core.bidirectional,
@@ -191,12 +213,27 @@ class SequenceModel(nn.Module):
             parts.append(features.unsqueeze(1).expand(B, T, -1) if input.role is Role.STATIC else features)
         return Sequences(torch.cat(parts, dim=-1), batch.lengths).zero_padding()
 
-    def read(self, batch: Batch, state: Any = None) -> tuple[Reading, Any]:
-        """The core's outputs over a batch, and the state after each row's last step."""
+    def initial_state(self, batch_size: int) -> ModelState:
+        """The state before the first step."""
+        return ModelState(self.front.initial_state(batch_size), self.core.initial_state(batch_size))
+
+    def read(self, batch: Batch, state: ModelState | None = None, *, final: bool = True) -> tuple[Reading, ModelState]:
+        """The core's outputs over a batch, and the state after each row's last step.
+
+        Args:
+            batch: the rows, or the next chunk of them.
+            state: after the chunk before; omitted: at the beginning.
+            final: nothing follows. A front end that shortens or looks ahead keeps steps back while it is False; any
+                other reads the same either way.
+        """
+        if state is None:
+            state = self.initial_state(len(batch.lengths))
         joined = self.join(batch)
-        dropped = joined.with_values(self.core.dropout(joined.values))
-        states, state = self.core(dropped, state)
-        return Reading(states, joined, self._lagged(batch), batch.origins), state
+        shorter, front = self.front(joined, state.front, final=final)
+        dropped = shorter.with_values(self.core.dropout(shorter.values))
+        states, core = self.core(dropped, state.core)
+        reading = Reading(states, joined, self._lagged(batch), batch.origins, self.front.factor)
+        return reading, ModelState(front, core)
 
     def _lagged(self, batch: Batch) -> dict[str, dict[int, Tensor]]:
         """Each series as it was some lags ago, in scaled units."""

@@ -122,8 +122,8 @@ def feed_back(model: SequenceModel, output: Forecast, batch: Batch, state: Any =
     """
     if not model.causal:
         raise RecipeError(
-            "a bidirectional core cannot read its own forecasts back: answer the whole horizon at once "
-            f"(outputs.{output.name}.block: {output.horizon}) or set core.bidirectional: false"
+            f"a model that {model.reads_ahead} cannot read its own forecasts back: answer the whole horizon at once "
+            f"(outputs.{output.name}.block: {output.horizon}) or train one without that"
         )
     source = str(output.source)
     horizon = int((batch.lengths - batch.origins).max())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
@@ -16,14 +17,18 @@ from seqloom.data.settings import DataSettings
 from seqloom.errors import RecipeError
 from seqloom.inputs.input import Input, InputSettings
 from seqloom.layers.beginning import why_no_memory, why_not_orthogonal
+from seqloom.layers.conv import ConvSettings
 from seqloom.lookup import find
-from seqloom.outputs.output import Output, OutputSettings
+from seqloom.outputs.output import Output, OutputSettings, Shape
 from seqloom.settings import Settings
 
 
 class CoreSettings(Settings):
-    """The recurrent core."""
+    """The recurrent core, and the convolutions before it."""
 
+    front: list[ConvSettings] = Field(
+        [], description="convolutions between the joined inputs and the core, first to last; omitted: none"
+    )
     cell: str = Field("gru", description="name of a file in seqloom/cells, or an import path package.module:Class")
     hidden_size: int = Field(64, ge=1, le=65536, description="features of each cell's state")
     num_layers: int = Field(1, ge=1, le=64, description="layers on top of each other")
@@ -119,6 +124,7 @@ def parse_recipe(
     except RecipeError as error:
         raise RecipeError(f"{source.place(('core', 'cell'))}: core.cell: {error}") from error
     _check_beginning(recipe.core, cell, source)
+    _check_front(recipe, trusted, source)
     return recipe
 
 
@@ -131,6 +137,33 @@ def _check_beginning(core: CoreSettings, cell: type[Cell], source: Source) -> No
     for key, reason in reasons.items():
         if reason is not None:
             raise RecipeError(f"{source.place(('core', key))}: core.{key}: {reason}; leave it out, or change core.cell")
+
+
+def _check_front(recipe: Recipe, trusted: Collection[str] | None, source: Source) -> None:
+    """Whether every output can answer from a sequence that the front end shortens.
+
+    Raises:
+        RecipeError: one that answers step by step cannot, and does not say how; or it says how without need.
+    """
+    strides = [layer.stride for layer in recipe.core.front]
+    factor = math.prod(strides)
+    for name, entry in recipe.outputs.items():
+        each_step = find("outputs", entry.kind, Output, trusted).shape is Shape.STEPS
+        hold = getattr(entry, "hold", False)
+        if hold and factor == 1:
+            where = _named(source, "outputs", name, "hold")
+            raise RecipeError(f"{where}: has no effect, since core.front does not shorten the sequence; leave it out")
+        if factor > 1 and not hold and (each_step or hasattr(entry, "horizon")):
+            first = next(k for k, stride in enumerate(strides) if stride > 1)
+            way = f", or outputs.{name}.hold: true to let an answer stand for {factor} steps" if each_step else ""
+            raise RecipeError(
+                f"{_named(source, 'core', 'front', str(first), 'stride')}: the front end makes {factor} steps one, but "
+                f"outputs.{name} answers each {'step' if each_step else 'coming step'}; expected stride: 1{way}"
+            )
+
+
+def _named(source: Source, *path: str) -> str:
+    return f"{source.place(path)}: {'.'.join(path)}"
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, str]:
@@ -203,12 +236,16 @@ def _read_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
 
 
 def _lines(node: yaml.Node | None, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], int]]:
-    if not isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.MappingNode):
+        entries = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        entries = [(str(place), value, value) for place, value in enumerate(node.value)]
+    else:
         return []
     found = []
-    for key, value in node.value:
-        here = (*path, str(key.value))
-        found.append((here, key.start_mark.line + 1))
+    for name, mark, value in entries:
+        here = (*path, name)
+        found.append((here, mark.start_mark.line + 1))
         found.extend(_lines(value, here))
     return found
 
@@ -298,8 +335,11 @@ def _explain(problem: Any, source: Source) -> str:
 def _fields(settings: type[Settings], path: tuple[str | int, ...]) -> list[str]:
     """The keys that are valid beside the last part of the path."""
     for part in path[:-1]:
-        field = settings.model_fields.get(str(part))
+        if isinstance(part, int):  # a place in a list, whose entries are known already
+            continue
+        field = settings.model_fields.get(part)
         inner = field.annotation if field else None
+        inner = next(iter(get_args(inner)), inner)
         if not (isinstance(inner, type) and issubclass(inner, Settings)):
             return []
         settings = inner

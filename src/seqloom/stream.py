@@ -16,7 +16,7 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import StreamingError, UsageError
 from seqloom.inputs.input import Role
-from seqloom.model import SequenceModel
+from seqloom.model import ModelState, SequenceModel
 from seqloom.outputs.output import Array, Places, Shape
 from seqloom.predict import Piece, answer_piece
 from seqloom.scaling import Scale
@@ -26,12 +26,12 @@ class StreamState(NamedTuple):
     """All a stream remembers.
 
     Attributes:
-        core: state of the recurrent core.
+        model: state of the front end and of the recurrent core; None before the first step.
         scales: of the inputs scaled by their own past; set by the first push of any steps and kept from then on.
         recent: by lagged input, the last steps that its lags reach back to, (1, steps, F).
     """
 
-    core: Any
+    model: ModelState | None
     scales: dict[str, Scale]
     recent: dict[str, Tensor]
 
@@ -48,7 +48,7 @@ class Stream:
         static: values of the static columns, by name.
 
     Raises:
-        StreamingError: the model reads backwards.
+        StreamingError: the model reads backwards, or ahead.
         UsageError: a static column has no value.
     """
 
@@ -57,8 +57,7 @@ class Stream:
     ) -> None:
         if not model.causal:
             raise StreamingError(
-                "this model reads each sequence backwards too (core.bidirectional: true), so its answers wait for the "
-                "end; train one with core.bidirectional: false to stream"
+                f"this model {model.reads_ahead}, so its answers wait for later steps; train one without that to stream"
             )
         self.model = model.eval()
         self.static = static or {}
@@ -76,8 +75,8 @@ class Stream:
         """Read the next steps; answers (T, ...) of the outputs that give one per step, by name."""
         table = self._segments(steps)
         batch, recent = self._cut(table, origin=len(steps))
-        reading, core = self.model.read(batch, self.state.core)
-        self.state = StreamState(core, batch.scales if len(steps) else self.state.scales, recent)
+        reading, state = self.model.read(batch, self.state.model, final=False)
+        self.state = StreamState(state, batch.scales if len(steps) else self.state.scales, recent)
         return {
             name: output.answers(output(reading), batch.scales.get(str(output.source)))[0]
             for name, output in self.model.outputs.items()
@@ -94,7 +93,7 @@ class Stream:
         if not self.state.scales:
             raise UsageError("nothing was pushed yet; push the history before asking for a forecast")
         batch, _ = self._cut(self._segments(coming), origin=0)
-        piece = Piece(np.zeros(1, np.int64), batch, self.state.core)
+        piece = Piece(np.zeros(1, np.int64), batch, self.state.model)
         return {
             name: answer_piece(self.model, output, piece)[0]
             for name, output in self.model.outputs.items()

@@ -13,7 +13,7 @@ from seqloom.layers.recurrent import Recurrent
 from seqloom.lookup import find
 from seqloom.sequences import Sequences
 
-SMOOTH = [case for case in CASES if case.name.endswith(("-all-gru", "-both-ways"))]
+SMOOTH = [case for case in CASES if case.name.endswith(("-all-gru", "-both-ways")) or "-front" in case.name]
 
 
 # Every cell runs on the reference, those that torch has a function for on that one too.

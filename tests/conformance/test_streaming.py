@@ -11,17 +11,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from catalogue import CASES, CELLS, Built, Case, build
+from catalogue import CASES, CELLS, Case, build
 from seqloom.batch import Batch, cut, encode
 from seqloom.dataset import coming_places, read_dataset
 from seqloom.errors import StreamingError, UsageError
 from seqloom.inputs.input import Role
+from seqloom.model import ModelState, SequenceModel
 from seqloom.predict import answer
 from seqloom.state import map_state, to_bytes
 from seqloom.stream import Stream
 
-CAUSAL = [case for case in CASES if not case.core.get("bidirectional")]
+CAUSAL = [case for case in CASES if case.causal]
 SERIES = [case for case in CAUSAL if case.table == "series" and "-all-" in case.name]
 OWN_TO_FORECAST = [case for case in SERIES if case.name.startswith("forecast")]
 LABELS = [case for case in SERIES if case.name.startswith("labels")]
@@ -54,28 +56,33 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
         np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-9)
 
 
-def read_in_chunks(built: Built, batch: Batch, sizes: list[int]) -> Any:
-    """The final state of a core that reads a joined batch piece by piece."""
-    state = None
-    outputs = []
-    for chunk in built.model.join(batch).split(sizes):
-        output, state = built.model.core(chunk, state)
-        outputs.append(output.values)
-    return torch.cat(outputs, dim=1), state
+def read_in_chunks(model: SequenceModel, batch: Batch, edges: list[int]) -> tuple[list[Tensor], ModelState]:
+    """What a front end and its core make of each row of a batch that they read piece by piece, and the state."""
+    state = model.initial_state(len(batch.lengths))
+    rows: list[list[Tensor]] = [[] for _ in batch.lengths]
+    places = [0, *edges, int(batch.lengths.max())]
+    sizes = [b - a for a, b in itertools.pairwise(places)]
+    for k, chunk in enumerate(model.join(batch).split(sizes)):
+        shorter, front = model.front(chunk, state.front, final=k + 1 == len(sizes))
+        output, core = model.core(shorter, state.core)
+        state = ModelState(front, core)
+        for row, part in zip(rows, output.unpad(), strict=True):
+            row.append(part)
+    return [torch.cat(parts) for parts in rows], state
 
 
-@pytest.mark.parametrize("case", CAUSAL, **by_name)
-def test_a_core_reads_ragged_batches_in_any_chunks(case: Case) -> None:
+@pytest.mark.parametrize("case", [case for case in CASES if not case.core.get("bidirectional")], **by_name)
+def test_a_model_reads_ragged_batches_in_any_chunks(case: Case) -> None:
+    """A front end that shortens or looks ahead too: what it kept back comes with the last chunk."""
     built = build(case)
     batch = cut(built.encoded, built.places, built.model.inputs, {})
-    whole, final = built.model.core(built.model.join(batch))
-    T = whole.values.shape[1]
+    whole, final = built.model.read(batch)
 
-    @given(st.lists(st.integers(0, T), max_size=5))
+    @given(st.lists(st.integers(0, int(batch.lengths.max())), max_size=5))
     def holds(edges: list[int]) -> None:
-        places = [0, *sorted(edges), T]
-        values, state = read_in_chunks(built, batch, [b - a for a, b in itertools.pairwise(places)])
-        torch.testing.assert_close(values, whole.values, rtol=0, atol=1e-10)
+        rows, state = read_in_chunks(built.model, batch, sorted(edges))
+        for found, expected in zip(rows, whole.states.unpad(), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
         map_state(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=1e-10) or a, state, final)
 
     holds()
@@ -178,10 +185,13 @@ def test_the_first_piece_sets_the_scale() -> None:
     assert abs(short.forecast(coming)["coming"] - long.forecast(coming)["coming"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.core.get("bidirectional")], **by_name)
-def test_a_model_that_reads_backwards_refuses(case: Case) -> None:
+@pytest.mark.parametrize("case", [case for case in CASES if not case.causal], **by_name)
+def test_a_model_that_waits_for_later_steps_refuses(case: Case) -> None:
     built = build(case)
-    with pytest.raises(StreamingError, match=r"reads each sequence backwards too \(core\.bidirectional: true\)"):
+    reason = r"backwards too \(core\.bidirectional: true\)"
+    if "front" in case.core:
+        reason = r"looks at later steps in its front end \(core\.front\.0\.causal: false\)"
+    with pytest.raises(StreamingError, match=f"{reason}, so its answers wait for later steps"):
         Stream(built.model)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 import seqloom
 from seqloom.inputs.input import Input
+from seqloom.layers.conv import ConvSettings
 from seqloom.lookup import find, names
 from seqloom.outputs.output import Output
 from seqloom.recipe import CoreSettings, TrainingSettings
@@ -61,7 +62,11 @@ def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:
 
 def test_the_recipe_page_names_every_setting(generate: ModuleType) -> None:
     page = generate.recipe_page()
-    for prefix, settings in (("core", CoreSettings), ("training", TrainingSettings)):
+    for prefix, settings in (
+        ("core", CoreSettings),
+        ("core.front.N", ConvSettings),
+        ("training", TrainingSettings),
+    ):
         for key, field in settings.model_fields.items():
             assert f"| `{prefix}.{key}` |" in page
             assert field.description

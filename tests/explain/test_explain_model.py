@@ -134,7 +134,61 @@ def test_refusals_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_streaming_and_why() -> None:
     assert explain_model(forecaster()).streaming.startswith("yes: the model is causal, no step reads a later one; 32 ")
-    assert explain_model(reader(bidirectional=True)).streaming.startswith("no: core.bidirectional reads")
+    refused = explain_model(reader(bidirectional=True)).streaming
+    assert refused.startswith("no: the model reads each sequence backwards too")
+
+
+FRONT = [
+    {"channels": 6, "kernel_size": 5, "stride": 2, "causal": False, "residual": True},
+    {"channels": 4, "kernel_size": 3, "stride": 3, "layer_norm": True},
+]
+
+
+def shortened(**core: Any) -> SequenceModel:
+    document = {
+        "inputs": {"x": {"kind": "series"}},
+        "core": {"cell": "gru", "hidden_size": 8, **core},
+        "outputs": {"word": {"kind": "category"}},
+    }
+    model = SequenceModel(parse_recipe(document))
+    model.fit({"x": np.ones((30, 1))}, {"word": np.array(["a", "b", "c"], object)})
+    model.build()
+    return model
+
+
+def test_a_front_end_stage_by_stage() -> None:
+    explanation = explain_model(shortened(front=FRONT), batch_size=3, steps=100)
+    stages = {stage.name: stage for stage in explanation.stages}
+    assert stages["front layer 1: Conv"].shape == (3, 50, 6)
+    assert stages["front layer 1: Conv"].parameters == 6 * 2 * 5 + 6 + 6 * 2
+    assert stages["front layer 1: Conv"].note == "each step stands for 2 and reads 5"
+    assert stages["front layer 2: Conv"].shape == (3, 17, 4)
+    assert stages["front layer 2: Conv"].note == "each step stands for 6 and reads 9"
+    assert stages["core layer 1: GRU"].shape == (3, 17, 8)
+    assert stages["join"].note == "all inputs side by side at every step: 2 features go into the front end"
+    assert explanation.parameters == sum(weight.numel() for weight in shortened(front=FRONT).parameters())
+
+
+def test_what_a_front_end_reads_and_keeps() -> None:
+    explanation = explain_model(shortened(front=FRONT))
+    assert explanation.to_json()["front"] == {"receptive_field": 9, "factor": 6, "lookahead": 2, "delay": 7}
+    text = explanation.to_text()
+    assert "Front end\n  receptive field: 9 steps are read by one step of the core\n  shortening factor: 6; " in text
+    assert explanation.streaming == (
+        "no: the model looks at later steps in its front end (core.front.0.causal: false), so its answers wait for "
+        "later steps; leave that out to stream"
+    )
+    causal = explain_model(shortened(front=FRONT[1:]))
+    # 2 steps of 2 features before the kernel, how long to wait, and the core's 8
+    assert causal.streaming.startswith("yes: the model is causal, no step reads a later one; 13 numbers of state")
+    assert explain_model(shortened()).front is None
+    assert "Front end" not in explain_model(shortened()).to_text()
+
+
+def test_a_shorter_sequence_keeps_less_for_the_backward_pass() -> None:
+    front = [{"channels": 2, "kernel_size": 8, "stride": 8}]
+    shorter, whole = (explain_model(shortened(**core)).memory for core in ({"front": front}, {}))
+    assert shorter["activations"] < whole["activations"] / 2
 
 
 def test_sizes_that_came_from_data() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqloom.errors import UsageError
 from seqloom.explain.blank import blank_batch
@@ -21,6 +21,31 @@ _LENGTHS = (
 )
 
 
+class Reach(NamedTuple):
+    """What a front end reads and keeps, in steps of the input.
+
+    Attributes:
+        receptive_field: steps that one of its steps reads.
+        factor: steps that one of its steps stands for: the sequence is so many times shorter.
+        lookahead: steps read behind those that one stands for.
+        delay: steps, after the first that it stands for, until one of its steps is complete.
+    """
+
+    receptive_field: int
+    factor: int
+    lookahead: int
+    delay: int
+
+    def to_text(self) -> list[str]:
+        """A line for each."""
+        return [
+            f"receptive field: {self.receptive_field:,} steps are read by one step of the core",
+            f"shortening factor: {self.factor:,}; a row of L steps becomes ceil(L / {self.factor}), of 0 steps 0",
+            f"look-ahead: {self.lookahead:,} steps behind those that it stands for",
+            f"delay: it is complete {self.delay:,} steps after the first that it stands for",
+        ]
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Everything `seqloom explain` says of a model.
@@ -32,6 +57,7 @@ class Explanation:
         memory: MiB by what they hold, an estimate, for one training batch of `training_rows`.
         training_rows: `training.batch_size` of the recipe.
         backend: `core.backend` of the recipe.
+        front: what the convolutions before the core do to a sequence; None where there are none.
         streaming: whether the model is causal, and why.
         from_data: sizes that no recipe holds, since the training part was needed to know them.
     """
@@ -42,6 +68,7 @@ class Explanation:
     memory: dict[str, float]
     training_rows: int
     backend: str
+    front: Reach | None
     streaming: str
     from_data: tuple[str, ...]
 
@@ -62,6 +89,7 @@ class Explanation:
             "Sizes that came from data": list(self.from_data) or ["none"],
             f"Memory for one training batch of {self.training_rows} rows, an estimate": self._memory(),
             f"Kernels (backend: {self.backend})": self._kernels(),
+            **({"Front end": self.front.to_text()} if self.front else {}),
             "Streaming": [self.streaming],
             "Lengths": [_LENGTHS],
         }
@@ -80,6 +108,7 @@ class Explanation:
             "parameters": self.parameters,
             "memory_mib": {"estimate": True, "rows": self.training_rows, **self.memory},
             "backend": self.backend,
+            "front": self.front and self.front._asdict(),
             "streaming": self.streaming,
             "from_data": list(self.from_data),
             "lengths": _LENGTHS,
@@ -139,6 +168,7 @@ def explain_model(model: SequenceModel, batch_size: int = 4, steps: int | None =
         memory=_memory(stages, training_rows / batch_size),
         training_rows=training_rows,
         backend=model.recipe.core.backend,
+        front=_reach(model),
         streaming=_streaming(model),
         from_data=_from_data(model),
     )
@@ -152,13 +182,16 @@ def _memory(stages: tuple[Stage, ...], batches: float) -> dict[str, float]:
     return {**parts, "total": sum(parts.values())}
 
 
+def _reach(model: SequenceModel) -> Reach | None:
+    front = model.front
+    return Reach(front.receptive_field, front.factor, front.lookahead, front.delay) if front.convs() else None
+
+
 def _streaming(model: SequenceModel) -> str:
     if not model.causal:
-        return (
-            "no: core.bidirectional reads each sequence backwards from its end, so every answer waits for the last "
-            "step; set core.bidirectional: false to stream"
-        )
-    held = sum(part.numel() for layer in model.core.initial_state(1) for state in layer for part in state)
+        return f"no: the model {model.reads_ahead}, so its answers wait for later steps; leave that out to stream"
+    front, core = model.initial_state(1)
+    held = sum(part.numel() for layer in (front, *core) for state in layer for part in state)
     return (
         f"yes: the model is causal, no step reads a later one; {held:,} numbers of state for each sequence, "
         "however long it is"

@@ -43,9 +43,11 @@ def run_stages(model: SequenceModel, batch: Batch) -> list[Stage]:
     """Every stage of a built model in evaluation mode, measured while it runs over a batch."""
     joined = model.join(batch)
     width = joined.values.shape[2]
-    note = f"all inputs side by side at every step: {width} features go into the core"
+    reader = "front end" if model.front.convs() else "core"
+    note = f"all inputs side by side at every step: {width} features go into the {reader}"
     join = Stage("join", tuple(joined.values.shape), 0, note, joined.values.numel())
-    return [*_inputs(model, batch), join, *_layers(model, joined), *_outputs(model, batch)]
+    front, shorter = _front(model, joined)
+    return [*_inputs(model, batch), join, *front, *_layers(model, shorter), *_outputs(model, batch)]
 
 
 def _inputs(model: SequenceModel, batch: Batch) -> list[Stage]:
@@ -60,10 +62,23 @@ def _inputs(model: SequenceModel, batch: Batch) -> list[Stage]:
     return stages
 
 
-def _layers(model: SequenceModel, joined: Sequences) -> list[Stage]:
+def _front(model: SequenceModel, joined: Sequences) -> tuple[list[Stage], Sequences]:
+    """Each convolution before the core, and what the core reads."""
+    input, stages, front = joined, [], model.front
+    for depth, (conv, factor, field) in enumerate(
+        zip(front.convs(), front.factors()[1:], front.receptive_fields(), strict=True)
+    ):
+        read, (input, _) = input, conv(input)
+        note = f"each step stands for {factor} and reads {field}" if factor > 1 else f"each step reads {field}"
+        kept = input.values.numel() * 2 + read.values.numel()  # before and behind the ReLU, and the padded input
+        stages.append(Stage(f"front layer {depth + 1}: Conv", tuple(input.values.shape), _count(conv), note, kept))
+    return stages, input
+
+
+def _layers(model: SequenceModel, read: Sequences) -> list[Stage]:
     """Each layer of the core; a backward cell reads reversed steps, which changes no shape."""
-    core, input, stages = model.core, joined, []
-    cells, state = core.cells(), core.initial_state(len(joined.lengths))
+    core, input, stages = model.core, read, []
+    cells, state = core.cells(), core.initial_state(len(read.lengths))
     for depth, (layer, layer_state) in enumerate(zip(cells, state, strict=True)):
         choice = choose(layer[0], input, core.backend)
         runs = [choice.kernel.run(cell, input, part)[0].values for cell, part in zip(layer, layer_state, strict=True)]

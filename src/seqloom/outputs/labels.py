@@ -31,6 +31,9 @@ class LabelsSettings(OutputSettings):
 
     dropout: float = Field(0.0, ge=0, lt=1, description="share of each step's features dropped")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each target spread over all classes")
+    hold: bool = Field(
+        False, description="where core.front makes several steps one, let one answer stand for all of them"
+    )
 
 
 class Labels(ClassOutput):
@@ -55,7 +58,7 @@ class Labels(ClassOutput):
 
     def forward(self, reading: Reading) -> Tensor:
         """(B, T, K) logits."""
-        raw: Tensor = self.decoder(reading.states.values)
+        raw: Tensor = self.decoder(reading.each_step())
         return raw
 
     def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:

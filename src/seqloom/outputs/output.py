@@ -58,12 +58,21 @@ class Reading(NamedTuple):
         joined: what the core read at each step, (B, T, joined).
         lagged: by input and lag, the scaled values so long ago (B, T, C), NaN where missing.
         origins: (B,) past steps of each row.
+        factor: steps of `joined` that one of `states` stands for.
     """
 
     states: Sequences
     joined: Sequences
     lagged: dict[str, dict[int, Tensor]]
     origins: Tensor
+    factor: int = 1
+
+    def each_step(self) -> Tensor:
+        """(B, T, features): at each step of `joined`, the state that stands for it; zeros on padding."""
+        if self.factor == 1:
+            return self.states.values
+        repeated = self.states.values.repeat_interleave(self.factor, dim=1)
+        return self.joined.with_values(repeated[:, : self.joined.values.shape[1]]).zero_padding().values
 
 
 class RivalAnswers(NamedTuple):
