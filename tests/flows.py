@@ -13,8 +13,11 @@ import numpy as np
 import polars as pl
 import yaml
 
+import seqloom
+
 SEQLOOM = str(Path(sys.executable).with_name("seqloom"))
 HERE = str(Path(__file__).parent)
+SOURCE = str(Path(seqloom.__file__).parents[1])  # commands run the package that the tests import
 SMALL = ("training.steps=6", "training.validate_every=3", "training.warmup_steps=1", "core.hidden_size=4")
 
 
@@ -33,7 +36,7 @@ def flat(text: str) -> str:
 
 def environment() -> dict[str, str]:
     """One thread, as the tests themselves; a place for import paths; a wide terminal."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": HERE, "COLUMNS": "200"}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{SOURCE}{os.pathsep}{HERE}", "COLUMNS": "200"}
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -104,6 +107,15 @@ def forecast_recipe(horizon: int = 4, **training: Any) -> dict[str, Any]:
             **training,
         },
     }
+
+
+def labels_recipe(**training: Any) -> dict[str, Any]:
+    """A label for each day of two series, every kind of chance in training switched on."""
+    recipe = forecast_recipe(**training)
+    inputs = {"past": {"kind": "series", "columns": ["y"], "lags": [2], "noise": 0.1}, "region": {"kind": "category"}}
+    outputs = {"event": {"kind": "labels", "dropout": 0.1}}
+    data = {"time": "ds", "id": "unique_id", "split": {"valid": 0.2, "test": 0.2}}
+    return recipe | {"data": data, "inputs": inputs, "outputs": outputs}
 
 
 def write(folder: Path, recipe: dict[str, Any], frame: pl.DataFrame, name: str = "data.csv") -> tuple[Path, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +110,30 @@ def cut(
     }
     lengths = torch.from_numpy(places.stop - places.start)
     return Batch(found, targets, found_scales, lengths, torch.from_numpy(places.origin - places.start))
+
+
+def own_scales(encoded: Encoded, places: Places, inputs: Mapping[str, Input]) -> dict[str, Scale]:
+    """The scale of each place's whole past (B, F), by input: for rows that are read piece by piece.
+
+    Rows are looked at one by one, so that a short one costs nothing beside a long one.
+    """
+    found: dict[str, list[Scale]] = {}
+    moving = {name: input for name, input in inputs.items() if input.role is not Role.STATIC}
+    for row in range(len(places.segment)):
+        scales = cut(encoded, places.take(slice(row, row + 1)), moving, {}).scales
+        moving = {name: moving[name] for name in scales}  # the others have no scale, whatever the row
+        for name, scale in scales.items():
+            found.setdefault(name, []).append(scale)
+    return {name: Scale(*map(torch.cat, zip(*rows, strict=True))) for name, rows in found.items()}
+
+
+def in_chunks(places: Places, steps: int) -> Iterator[Places]:
+    """The same rows of past, so many steps at a time; a row that has ended is empty from there on."""
+    longest = int((places.origin - places.start).max(initial=0))
+    for begin in range(0, max(longest, 1), steps):
+        start = np.minimum(places.start + begin, places.origin)
+        end = np.minimum(start + steps, places.origin)
+        yield Places(places.segment, start, end, end)
 
 
 def _gather(values: Tensor, cells: Grid, step: Tensor, visible: Tensor, missing: float) -> Tensor:

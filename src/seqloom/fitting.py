@@ -12,10 +12,11 @@ from seqloom.dataset import Dataset, part_places, shortened, thin, training_colu
 from seqloom.evaluate import calibrate
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
-from seqloom.training.loop import Material, Standing, Watcher, train
+from seqloom.training.lessons import Material
+from seqloom.training.loop import Standing, Watcher, train
 
 VALIDATION_WINDOWS = 1024  # at most so many, evenly spread, are looked at while training and for calibration
-LONGEST_LESSON = 512  # past steps of one training window where a model reads whole histories
+LONGEST_LESSON = 512  # past steps of one training window where forecasts read whole histories
 
 
 class Fitted(NamedTuple):
@@ -35,8 +36,11 @@ def fit_model(
     """
     prepare(model, dataset)
     encoded = encode(dataset.segments, model.inputs, model.outputs)
-    lessons = shortened(part_places(model, dataset, "train", model.block), LONGEST_LESSON)
-    material = Material(encoded, lessons, shortened(validation_places(model, dataset, model.block), LONGEST_LESSON))
+    lessons = part_places(model, dataset, "train", model.block)
+    checks = validation_places(model, dataset, model.block)
+    if model.horizon:
+        lessons, checks = shortened(lessons, LONGEST_LESSON), shortened(checks, LONGEST_LESSON)
+    material = Material(encoded, lessons, checks)
     standing = train(model, material, run, watcher=watcher, resume=resume)
     if len(material.valid.segment):
         calibrate(model, dataset, validation_places(model, dataset))

@@ -115,6 +115,11 @@ class SequenceModel(nn.Module):
         held = [f"outputs.{n}.hold: true" for n, entry in self.recipe.outputs.items() if getattr(entry, "hold", False)]
         return f"answers several steps at once, after the last of them ({', '.join(held)})" if held else None
 
+    @property
+    def reads_on(self) -> bool:
+        """Whether a sequence may be read in chunks, each answering its own steps, with the state carried."""
+        return self.causal and all(output.shape is Shape.STEPS for output in self.outputs.values())
+
     def _source(self, output: Output) -> Input:
         for input in self.inputs.values():
             if isinstance(input, Series) and input.columns == output.columns and input.role is Role.PAST:
@@ -136,6 +141,22 @@ class SequenceModel(nn.Module):
                 f"the forecasts look {sorted(ahead)} steps (horizon, block) ahead; expected the same for all outputs, "
                 "since they read on together: use a recipe for each"
             )
+        self._check_streams()
+
+    def _check_streams(self) -> None:
+        steps = self.recipe.training.tbptt_steps
+        if steps is None or self.reads_on:
+            return
+        if not self.causal:
+            raise RecipeError(
+                f"training.tbptt_steps is {steps}, but a core that also reads backwards (core.bidirectional: true) "
+                "cannot carry its state from piece to piece; leave tbptt_steps out or set core.bidirectional: false"
+            )
+        name, other = next((n, o) for n, o in self.outputs.items() if o.shape is not Shape.STEPS)
+        raise RecipeError(
+            f"training.tbptt_steps is {steps}, but outputs.{name} wants {other.shape.value}; expected outputs with one "
+            "answer for each step, which any piece of a sequence can learn: leave tbptt_steps out"
+        )
 
     def topology(self) -> Topology:
         """Sequence or vector in, sequence or vector out."""
@@ -202,6 +223,10 @@ class SequenceModel(nn.Module):
         for output in self.outputs.values():
             output.build(self.core.output_size, joined, core.bidirectional)
 
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before the first step, as `read` takes and returns it."""
+        return self.core.initial_state(batch_size)
+
     def join(self, batch: Batch) -> Sequences:
         """The features of all inputs side by side, (B, T, F); static ones stand at every step."""
         moving = [batch.inputs[name].shape[1] for name, i in self.inputs.items() if i.role is not Role.STATIC]
@@ -248,6 +273,10 @@ class SequenceModel(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Raw answers of every output, by name."""
         reading, _ = self.read(batch)
+        return self.decode(reading)
+
+    def decode(self, reading: Reading) -> dict[str, Tensor]:
+        """Raw answers of every output to what the core made of a batch, by name."""
         return {name: output(reading) for name, output in self.outputs.items()}
 
     def loss(self, raw: Mapping[str, Tensor], batch: Batch) -> Tensor:

@@ -49,6 +49,12 @@ class TrainingSettings(Settings):
     steps: int = Field(1000, ge=1, description="optimiser steps at most")
     batch_size: int = Field(64, ge=1, description="examples or windows in a batch")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are summed for one step")
+    tbptt_steps: int | None = Field(
+        None,
+        ge=1,
+        description="steps of truncated backpropagation through time: each row of a batch runs through the training "
+        "sequences so many steps at a time and carries its state on; omitted: whole sequences",
+    )
     lr: float = Field(2e-3, gt=0, description="largest learning rate")
     schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="how the rate falls after warm-up")
     warmup_steps: int = Field(50, ge=0, description="steps in which the rate rises from zero")

@@ -22,6 +22,10 @@ class Scale(NamedTuple):
         """(B, T, F) in scaled units to natural units, float64."""
         return values.double() * self.spread.unsqueeze(1) + self.loc.unsqueeze(1)
 
+    def take(self, rows: Tensor) -> Scale:
+        """The scales of some rows."""
+        return Scale(self.loc[rows], self.spread[rows])
+
 
 def scale_of(past: Tensor, default: Scale) -> Scale:
     """Mean and standard deviation of the observed steps of each row.

@@ -21,7 +21,9 @@ from seqloom.errors import NonFiniteError, SeqloomError
 from seqloom.fitting import prepare, validation_places
 from seqloom.model import SequenceModel
 from seqloom.recipe import TrainingSettings, parse_recipe
-from seqloom.training.loop import Material, measure, train
+from seqloom.training.lessons import Material
+from seqloom.training.loop import train
+from seqloom.training.measure import measure
 from seqloom.training.order import rows_of_step
 
 
@@ -188,7 +190,7 @@ def test_too_little_memory_is_found_before_the_first_step(tmp_path: Path, monkey
     def full(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
-    monkeypatch.setattr(type(model), "forward", full)
+    monkeypatch.setattr(type(model), "read", full)
     with pytest.raises(
         SeqloomError, match=r"the longest batch \(8 rows of 18 steps\) does not fit into memory"
     ) as found:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import Outcome, call, daily, flat, forecast_recipe, start, write
+from flows import Outcome, call, daily, flat, forecast_recipe, labels_recipe, start, write
 from seqloom.errors import Interrupted
 from seqloom.recipe import load_recipe
 from seqloom.run import start_run, train_run
@@ -44,10 +44,18 @@ def stop_at(process: subprocess.Popen[str], run: Path, step: int, number: signal
     process.send_signal(number)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+# Whole windows; and rows that carry their state on, six steps in an epoch and 11 between checkpoints, so that a run is
+# taken up again in the middle of its sequences.
+RECIPES = {
+    "windows": forecast_recipe(steps=STEPS, validate_every=11, accumulate=2, patience=1000),
+    "streams": labels_recipe(steps=STEPS, validate_every=11, accumulate=2, patience=1000, tbptt_steps=3, batch_size=2),
+}
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def uninterrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resume")
-    recipe = forecast_recipe(steps=STEPS, validate_every=11, accumulate=2, patience=1000)
+    recipe = RECIPES[request.param]
     write(folder, recipe, daily())
     found = call("train", folder / "recipe.yaml", "--data", folder / "data.csv", "-o", folder / "whole")
     assert found.code == 0, found.err

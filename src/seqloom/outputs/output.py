@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
@@ -162,13 +163,20 @@ class Output(nn.Module, ABC):
     def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
         """Mean loss over everything that has a target; zero with gradient where nothing has."""
 
+    def known(self, target: Tensor) -> int:
+        """How many targets are known: `loss` and `monitor` are means over so many.
+
+        An answer for each step is read in chunks where sequences are long, and each chunk counts by this.
+        """
+        return int((~target.isnan() if math.isnan(self.missing) else target != self.missing).sum())
+
     @abstractmethod
     def answers(self, raw: Tensor, scale: Scale | None) -> Array:
         """Raw answers to natural units, (B, ...)."""
 
     @abstractmethod
     def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
-        """A metric to watch while training: its name, and its value in natural units."""
+        """A metric to watch while training: its name, and its value in natural units, a mean over known targets."""
 
     def calibrate(self, answers: Array, truth: Array, scale: Scale | None) -> None:
         """Mend stated uncertainty on validation data."""
@@ -210,6 +218,10 @@ class ClassOutput(Output):
     def restore(self, fitted: dict[str, Any]) -> None:
         """The classes."""
         self.vocabulary = Vocabulary(fitted["words"])
+
+    def known(self, target: Tensor) -> int:
+        """Classes that training has seen."""
+        return int((target >= 0).sum())
 
     def answers(self, raw: Tensor, scale: Scale | None) -> Array:
         """(..., K) logits to probabilities."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,39 +12,42 @@ from seqloom.batch import Batch
 from seqloom.errors import NonFiniteError
 from seqloom.model import SequenceModel
 
+Read = tuple[Batch, Any]  # what is read, and the state before it
+
 ADVICE = "lower training.lr or training.max_norm, raise training.warmup_steps, and look for extreme values in the data"
 
 
-def stop_non_finite(model: SequenceModel, batch: Batch, step: int, loss: float) -> None:
+def stop_non_finite(model: SequenceModel, reads: Iterable[Read], step: int, loss: float) -> None:
     """Raise, naming the step and the first bad tensor.
 
     Raises:
         NonFiniteError: always.
     """
     raise NonFiniteError(
-        f"step {step}: the loss is {loss}; the first tensor that is not finite is {first_bad(model, batch)}. "
+        f"step {step}: the loss is {loss}; the first tensor that is not finite is {first_bad(model, reads)}. "
         f"No checkpoint was written at this step. Next: {ADVICE}"
     )
 
 
-def first_bad(model: SequenceModel, batch: Batch) -> str:
+def first_bad(model: SequenceModel, reads: Iterable[Read]) -> str:
     """The first bad one of weights, inputs, module outputs and gradients, in the order of computation."""
     for name, weight in model.named_parameters():
         if not _finite(weight):
             return f"weight {name}"
-    for name, values in batch.inputs.items():
-        if values.isinf().any():
-            return f"input {name}"
-    found = _bad_output(model, batch)
-    if found:
-        return f"the output of {found}"
+    for batch, state in reads:
+        for name, values in batch.inputs.items():
+            if values.isinf().any():
+                return f"input {name}"
+        found = _bad_output(model, batch, state)
+        if found:
+            return f"the output of {found}"
     for name, weight in model.named_parameters():
         if weight.grad is not None and not _finite(weight.grad):
             return f"the gradient of {name}"
     return "the loss itself"
 
 
-def _bad_output(model: nn.Module, batch: Batch) -> str | None:
+def _bad_output(model: SequenceModel, batch: Batch, state: Any) -> str | None:
     found: list[str] = []
 
     def watch(name: str) -> Any:
@@ -56,7 +60,7 @@ def _bad_output(model: nn.Module, batch: Batch) -> str | None:
     hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
     try:
         with torch.no_grad():
-            model(batch)
+            model.decode(model.read(batch, state)[0])
     finally:
         for hook in hooks:
             hook.remove()

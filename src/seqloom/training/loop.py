@@ -1,7 +1,8 @@
 """The training loop. Read it from top to bottom.
 
-Step k reads the rows that `order` gives it and draws its dropout from a seed made of the recipe's seed and k.
-So a step is a function of the weights, the optimiser's moments and k, and a resumed run repeats it to the last bit.
+Step k reads what its lessons give it and draws its dropout from a seed made of the recipe's seed and k. So a step
+is a function of the weights, the optimiser's moments, the state that lessons carry and k, and a resumed run
+repeats it to the last bit.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqloom.batch import Batch, Encoded, cut
 from seqloom.errors import Interrupted
 from seqloom.model import SequenceModel
-from seqloom.outputs.output import Places
-from seqloom.predict import BATCH
 from seqloom.recipe import TrainingSettings
 from seqloom.training.checkpoint import load_checkpoint, save_checkpoint
 from seqloom.training.finite import stop_non_finite
 from seqloom.training.interrupt import Interrupt
 from seqloom.training.journal import Journal
+from seqloom.training.lessons import Lessons, Material
+from seqloom.training.measure import measure
 from seqloom.training.memory import try_worst_batch
 from seqloom.training.optim import (
     WeightAverage,
@@ -35,8 +35,9 @@ from seqloom.training.optim import (
     optimizer_tensors,
     restore_optimizer,
 )
-from seqloom.training.order import rows_of_step
+from seqloom.training.streams import Streams
 from seqloom.training.updates import relative_updates, weights_by_part
+from seqloom.training.windows import Windows
 
 
 class Watcher(Protocol):
@@ -63,15 +64,6 @@ class Standing:
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
     best_metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What is learned from: an encoded table and the places of its training and validation parts."""
-
-    encoded: Encoded
-    train: Places
-    valid: Places
 
 
 def train(
@@ -111,25 +103,26 @@ def _quarantine(settings: TrainingSettings) -> Iterator[None]:
 
 def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher | None, resume: bool) -> Standing:
     settings = model.recipe.training
+    lessons = _lessons(model, material)
     optimizer = make_optimizer(model, settings)
     average = WeightAverage(model, settings.average)
     best = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
     standing = Standing()
     if resume:
-        standing = _restore(run, model, optimizer, average, best, watcher)
+        standing = _restore(run, lessons, optimizer, average, best, watcher)
     else:
-        try_worst_batch(model, material.encoded, material.train, settings)
-        _save(run, model, optimizer, average, best, standing)  # a run can be resumed from its first moment on
+        try_worst_batch(lessons)
+        _save(run, lessons, optimizer, average, best, standing)  # a run can be resumed from its first moment on
     began = time.monotonic() - standing.seconds
     with closing(Journal(run, standing.step)) as journal, Interrupt() as interrupt:
         while standing.step < settings.steps and standing.bad_validations < settings.patience:
             due = (standing.step + 1) % settings.validate_every == 0 or standing.step + 1 == settings.steps
             before = weights_by_part(model) if due else {}
-            loss, norm = _step(model, material, optimizer, settings, standing.step)
+            loss, norm = _step(lessons, optimizer, standing.step)
             average.update(model, standing.step)
             standing.step += 1
             standing.seconds = time.monotonic() - began
-            epoch = standing.step * settings.batch_size * settings.accumulate / len(material.train.segment)
+            epoch = standing.step * settings.accumulate / lessons.per_epoch
             lr = learning_rate(settings, standing.step - 1)
             journal.train(standing.step, loss, lr, epoch, standing.seconds, norm, relative_updates(model, before))
             if watcher:
@@ -141,50 +134,34 @@ def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher
                 if watcher:
                     watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
             if due or interrupt.asked:
-                _save(run, model, optimizer, average, best, standing)
+                _save(run, lessons, optimizer, average, best, standing)
             if interrupt.asked and standing.step < settings.steps:
                 raise Interrupted(f"stopped after step {standing.step}; go on with `seqloom resume {run}`")
     model.load_state_dict(best)
     return standing
 
 
-def _step(
-    model: SequenceModel,
-    material: Material,
-    optimizer: torch.optim.AdamW,
-    settings: TrainingSettings,
-    step: int,
-) -> tuple[float, float]:
+def _lessons(model: SequenceModel, material: Material) -> Lessons:
+    """The way of learning that the recipe asks for."""
+    return (Streams if model.recipe.training.tbptt_steps else Windows)(model, material)
+
+
+def _step(lessons: Lessons, optimizer: torch.optim.AdamW, step: int) -> tuple[float, float]:
     """One optimiser step; returns the mean loss of its batches and the norm of the gradient before it was clipped."""
+    model, settings = lessons.model, lessons.settings
     torch.manual_seed(settings.seed * 1_000_003 + step)
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, step)
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
-    for part in range(settings.accumulate):
-        batch = _batch(model, material, settings, step * settings.accumulate + part)
-        loss = _loss(model, batch, settings)
-        (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
-        total += loss.item() / settings.accumulate
+    for number in range(step * settings.accumulate, (step + 1) * settings.accumulate):
+        total += lessons.learn(number, 1 / settings.accumulate) / settings.accumulate
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)
     if not (np.isfinite(total) and bool(torch.isfinite(norm))):
-        stop_non_finite(model, batch, step + 1, total)
+        stop_non_finite(model, lessons.reads(number), step + 1, total)
     optimizer.step()
     return total, norm.item()
-
-
-def _batch(model: SequenceModel, material: Material, settings: TrainingSettings, number: int) -> Batch:
-    count = len(material.train.segment)
-    rows = rows_of_step(count, min(settings.batch_size, count), settings.seed, number)
-    return cut(material.encoded, material.train.take(rows), model.inputs, model.outputs)
-
-
-def _loss(model: SequenceModel, batch: Batch, settings: TrainingSettings) -> Tensor:
-    low = settings.precision == "bfloat16"
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low):
-        raw = model(batch)
-    return model.loss({name: answer.float() for name, answer in raw.items()} if low else raw, batch)
 
 
 @torch.no_grad()
@@ -206,39 +183,20 @@ def _validate(
     model.load_state_dict(current)
 
 
-@torch.no_grad()
-def measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str, float]:
-    """Mean loss over the places, and each output's own metric, in evaluation mode; empty without any place."""
-    model.eval()
-    count = len(places.segment)
-    sums: dict[str, list[tuple[float, int]]] = {}
-    for start in range(0, count, BATCH):
-        batch = cut(encoded, places.take(slice(start, start + BATCH)), model.inputs, model.outputs)
-        raw = model(batch)
-        found = {"loss": model.loss(raw, batch).item()}
-        for name, output in model.outputs.items():
-            scale = batch.scales.get(output.source) if output.source else None
-            metric, value = output.monitor(output.answers(raw[name], scale), batch.targets[name].numpy())
-            found[metric if len(model.outputs) == 1 else f"{name} {metric}"] = value
-        for name, value in found.items():
-            if np.isfinite(value) or name == "loss":
-                sums.setdefault(name, []).append((value, len(batch.lengths)))
-    return {n: sum(v * w for v, w in parts) / sum(w for _, w in parts) for n, parts in sums.items()}
-
-
 def _save(
     run: Path,
-    model: SequenceModel,
+    lessons: Lessons,
     optimizer: torch.optim.AdamW,
     average: WeightAverage,
     best: dict[str, Tensor],
     standing: Standing,
 ) -> None:
     groups = {
-        "model": model.state_dict(),
+        "model": lessons.model.state_dict(),
         "optimizer": optimizer_tensors(optimizer),
         "average": average.weights,
         "best": best,
+        "lessons": lessons.tensors(),
     }
     tensors = {f"{group}/{name}": tensor for group, found in groups.items() for name, tensor in found.items()}
     document = asdict(standing) | {"best_loss": standing.best_loss.hex()}
@@ -247,7 +205,7 @@ def _save(
 
 def _restore(
     run: Path,
-    model: SequenceModel,
+    lessons: Lessons,
     optimizer: torch.optim.AdamW,
     average: WeightAverage,
     best: dict[str, Tensor],
@@ -257,13 +215,14 @@ def _restore(
     if watcher:
         for skipped in checkpoint.skipped:
             watcher.note(f"a damaged checkpoint was passed over: {skipped}")
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}, "best": {}}
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}, "best": {}, "lessons": {}}
     for key, tensor in checkpoint.tensors.items():
         group, _, name = key.partition("/")
         groups[group][name] = tensor
-    model.load_state_dict(groups["model"])
+    lessons.model.load_state_dict(groups["model"])
     restore_optimizer(optimizer, groups["optimizer"])
     average.weights.update(groups["average"])
     best.update(groups["best"])
+    lessons.restore(groups["lessons"])
     found = dict(checkpoint.document)
     return Standing(**{**found, "best_loss": float.fromhex(found["best_loss"])})

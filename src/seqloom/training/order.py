@@ -19,10 +19,11 @@ def rows_of_step(count: int, batch_size: int, seed: int, step: int) -> npt.NDArr
     rows = np.empty(batch_size, np.int64)
     for epoch in np.unique(epochs).tolist():
         chosen = epochs == epoch
-        rows[chosen] = _permutation(count, seed, epoch)[within[chosen]]
+        rows[chosen] = permutation(count, seed, epoch)[within[chosen]]
     return rows
 
 
 @lru_cache(maxsize=4)
-def _permutation(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+def permutation(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """The order of an epoch: the numbers below `count`, shuffled."""
     return np.random.default_rng([seed, epoch]).permutation(count)
