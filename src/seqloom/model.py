@@ -149,8 +149,8 @@ class SequenceModel(nn.Module):
             return
         if not self.causal:
             raise RecipeError(
-                f"training.tbptt_steps is {steps}, but a core that also reads backwards (core.bidirectional: true) "
-                "cannot carry its state from piece to piece; leave tbptt_steps out or set core.bidirectional: false"
+                f"training.tbptt_steps is {steps}, but this model {self.reads_ahead} and cannot carry its state from "
+                "piece to piece; leave tbptt_steps out, or make the model causal"
             )
         name, other = next((n, o) for n, o in self.outputs.items() if o.shape is not Shape.STEPS)
         raise RecipeError(
@@ -222,10 +222,6 @@ class SequenceModel(nn.Module):
                 set_memory(cell, core.memory_steps)
         for output in self.outputs.values():
             output.build(self.core.output_size, joined, core.bidirectional)
-
-    def initial_state(self, batch_size: int) -> Any:
-        """The state before the first step, as `read` takes and returns it."""
-        return self.core.initial_state(batch_size)
 
     def join(self, batch: Batch) -> Sequences:
         """The features of all inputs side by side, (B, T, F); static ones stand at every step."""

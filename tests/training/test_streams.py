@@ -138,9 +138,10 @@ def ready(**core: Any) -> tuple[SequenceModel, Material]:
 
 
 @pytest.mark.usefixtures("doubles")
-def test_pieces_with_carried_state_lose_what_the_whole_loses() -> None:
+@pytest.mark.parametrize("front", [[], [{"channels": 4, "kernel_size": 3}]], ids=["core", "front and core"])
+def test_pieces_with_carried_state_lose_what_the_whole_loses(front: list[dict[str, int]]) -> None:
     """One row walks along all sequences; piece by piece the losses add up to those of sequences read whole."""
-    model, material = ready()
+    model, material = ready(front=front)
     model.recipe = model.recipe.model_copy(
         update={"training": model.recipe.training.model_copy(update={"batch_size": 1})}
     )
@@ -239,8 +240,8 @@ def test_a_model_that_reads_backwards_is_validated_whole(monkeypatch: pytest.Mon
         ),
         (
             {"core": {"bidirectional": True}},
-            r"training.tbptt_steps is 4, but a core that also reads backwards \(core.bidirectional: true\) cannot "
-            "carry its state from piece to piece; leave tbptt_steps out or set core.bidirectional: false",
+            r"training.tbptt_steps is 4, but this model reads each sequence backwards too \(core.bidirectional: "
+            r"true\) and cannot carry its state from piece to piece; leave tbptt_steps out, or make the model causal",
         ),
     ],
 )
