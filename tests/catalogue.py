@@ -24,7 +24,7 @@ from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Places, Shape
 from seqloom.recipe import parse_recipe
 
-Table = Literal["examples", "series"]
+Table = Literal["examples", "series", "texts"]
 Entries = dict[str, dict[str, Any]]
 
 
@@ -84,9 +84,16 @@ INPUTS: dict[str, dict[Table, Entries]] = {
             "mood": {"kind": "category", "role": "past"},
             "event": {"kind": "category", "role": "known", "size": 2},
         },
+        "texts": {"region": {"kind": "category"}},
     },
-    "number": {"examples": {"age": {"kind": "number"}}, "series": {"capacity": {"kind": "number"}}},
-    "vector": {"examples": {"profile": {"kind": "vector", "size": 3}}},
+    "number": {
+        "examples": {"age": {"kind": "number"}},
+        "series": {"capacity": {"kind": "number"}},
+        "texts": {"age": {"kind": "number"}},
+    },
+    "vector": {"examples": {"profile": {"kind": "vector", "size": 3}}, "texts": {"profile": {"kind": "vector"}}},
+    # Takes the place of the base table's text of one column.
+    "text": {"texts": {"review": {"kind": "text", "columns": ["question", "review"], "size": 3, "max_length": 5}}},
     "calendar": {
         "series": {
             "calendar": {
@@ -99,8 +106,14 @@ INPUTS: dict[str, dict[Table, Entries]] = {
     },
 }
 OUTPUTS: dict[str, dict[Table, Entries]] = {
-    "category": {"examples": {"kind": {"kind": "category", "pooling": ["mean", "last"], "label_smoothing": 0.1}}},
-    "number": {"examples": {"price": {"kind": "number", "pooling": ["max"]}}},
+    "category": {
+        "examples": {"kind": {"kind": "category", "pooling": ["mean", "last"], "label_smoothing": 0.1}},
+        "texts": {"kind": {"kind": "category", "pooling": ["max"]}},
+    },
+    "number": {
+        "examples": {"price": {"kind": "number", "pooling": ["max"]}},
+        "texts": {"price": {"kind": "number"}},
+    },
     "labels": {"examples": {"tags": {"kind": "labels"}}, "series": {"phase": {"kind": "labels"}}},
     "forecast": {
         "series": {"coming": {"kind": "forecast", "columns": ["sales", "visits"], "horizon": 3, "intervals": [80]}}
@@ -119,6 +132,7 @@ FRONT_SHORTER: list[dict[str, Any]] = [
 BASE: dict[Table, Entries] = {
     "examples": {"x": {"kind": "series"}},
     "series": {"past": {"kind": "series", "columns": ["sales", "visits"], "scale": "own", "lags": [2, 5]}},
+    "texts": {"review": {"kind": "text", "tokens": "character", "size": 3, "max_length": 7}},
 }
 
 
@@ -153,7 +167,8 @@ class Case:
 
     def frame(self) -> pl.DataFrame:
         """Its table."""
-        return examples_frame() if self.table == "examples" else series_frame()
+        frames = {"examples": examples_frame, "series": series_frame, "texts": texts_frame}
+        return frames[self.table]()
 
 
 def _cases() -> list[Case]:
@@ -221,6 +236,21 @@ def examples_frame(rows: int = 36) -> pl.DataFrame:
         "tags": [holes([f"t{k}" for k in random.integers(0, 3, n).tolist()]) for n in lengths],
     }
     return pl.DataFrame(columns, strict=False)
+
+
+@lru_cache
+def texts_frame() -> pl.DataFrame:
+    """The examples with two texts each, of 0 to 8 words; some are missing, and the last hold words of their own."""
+    random = np.random.default_rng(5)
+    frame = examples_frame()
+
+    def texts(longest: int) -> list[str | None]:
+        counts = [0, 1, *random.integers(1, longest, len(frame) - 2).tolist()]
+        return [" ".join(f"w{k}" for k in random.integers(0, 6, n)) or None for n in counts]
+
+    columns = {"question": [None, None, *texts(4)[2:]], "review": [*texts(9)[:-1], "only here"]}
+    texts_of = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+    return frame.select("name", "split", "region", "age", "profile", "kind", "price").hstack(texts_of)
 
 
 @lru_cache

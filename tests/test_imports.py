@@ -16,7 +16,7 @@ SOURCE = Path(seqloom.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings", "lookup"),
-    ("sequences", "state", "saving", "scaling", "standardise", "vocabulary"),
+    ("sequences", "state", "saving", "scaling", "standardise", "vocabulary", "tokenizer", "word_vectors"),
     ("data",),
     ("cells",),
     ("kernels", "gates"),
@@ -107,7 +107,8 @@ def test_an_import_that_leads_up_is_found(module: str, line: str) -> None:
     assert found.startswith(f"{module.replace('.', '/')}.py:2: {room_of(module)} imports ")
 
 
-LATE = ("torch", "polars", "pandas", "plotly", "tensorboard", "sklearn", "statsforecast", "accelerate", "holidays")
+LATE = ("torch", "polars", "pandas", "plotly", "tensorboard", "tokenizers")
+LATE += ("sklearn", "statsforecast", "accelerate", "holidays")
 
 
 @pytest.mark.parametrize(

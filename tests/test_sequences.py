@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqloom.sequences import Sequences
+from seqloom.sequences import Ragged, Sequences
 
 laws = settings(max_examples=30, deadline=None, derandomize=True)
 NAN = float("nan")
@@ -128,3 +128,17 @@ def test_full_has_no_padding() -> None:
 def test_wrong_lengths_are_refused(lengths: Tensor, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Sequences(torch.zeros(2, 3, 1), lengths)
+
+
+def test_ragged_rows_are_padded_and_lie_where_the_offsets_say() -> None:
+    ragged = Ragged(torch.tensor([0, 2, 2, 5]), torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]]))
+    assert ragged.lengths.tolist() == [2, 0, 3]
+    rows = ragged.rows(torch.tensor([2, 0, 1, 2]), filler=-1.0)
+    assert rows.lengths.tolist() == [3, 2, 0, 3]
+    assert rows.values.squeeze(-1).tolist() == [[3, 4, 5], [1, 2, -1], [-1, -1, -1], [3, 4, 5]]
+
+
+def test_ragged_rows_of_nothing() -> None:
+    ragged = Ragged(torch.tensor([0, 0]), torch.zeros(0, 2))
+    assert ragged.rows(torch.tensor([0, 0])).values.shape == (2, 0, 2)
+    assert ragged.rows(torch.tensor([], dtype=torch.int64)).values.shape == (0, 0, 2)

@@ -9,7 +9,7 @@ import pytest
 from seqloom.data.guess import guess_series
 from seqloom.errors import UsageError
 from seqloom.recipe import parse_recipe
-from seqloom.suggest import context_length, forecast_recipe, naive_error, with_covariates
+from seqloom.suggest import context_length, examples_recipe, forecast_recipe, naive_error, with_covariates
 
 DAYS = np.datetime64("2024-01-01") + np.arange(400)
 
@@ -66,3 +66,18 @@ def test_named_covariates_are_the_only_ones() -> None:
         UsageError, match=r"--input rain:category: .* can be rain:series, wind:series, kind"
     ):
         with_covariates(guess, {"rain": "category"})
+
+
+def test_the_longest_text_goes_in_where_no_list_does() -> None:
+    frame = pl.DataFrame(
+        {
+            "title": [f"title {k}" for k in range(20)],
+            "body": [f"a longer text number {k}" for k in range(20)],
+            "mood": ["glad", "sad"] * 10,
+        }
+    )
+    recipe = examples_recipe(frame, {}, {})
+    assert {name: entry["kind"] for name, entry in recipe["inputs"].items()} == {"body": "text"}
+    assert recipe["outputs"] == {"mood": {"kind": "category", "columns": ["mood"]}}
+    listed = frame.with_columns(x=pl.Series([[1.0, 2.0]] * 20))
+    assert {entry["kind"] for entry in examples_recipe(listed, {}, {})["inputs"].values()} == {"series"}

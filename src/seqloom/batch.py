@@ -11,8 +11,9 @@ from torch import Tensor
 
 from seqloom.data.segments import Segments
 from seqloom.inputs.input import Input, Role
-from seqloom.outputs.output import Output, Places, Shape
+from seqloom.outputs.output import Output, Places, Shape, Steps
 from seqloom.scaling import Scale
+from seqloom.sequences import Ragged
 
 
 class Encoded(NamedTuple):
@@ -20,12 +21,12 @@ class Encoded(NamedTuple):
 
     Attributes:
         offsets: (S + 1,) int64, first step of each segment.
-        inputs: by name, (N, F) along time or (S, F) static.
+        inputs: by name, (N, F) along time or (S, F) static; with a time axis of its own, the rows of S sequences.
         targets: by name, (N, ...) or (S, ...); empty where the truth is not in the table.
     """
 
     offsets: Tensor
-    inputs: dict[str, Tensor]
+    inputs: Mapping[str, Tensor | Ragged]
     targets: dict[str, Tensor]
 
 
@@ -91,25 +92,38 @@ def cut(
     cells = grid(encoded.offsets, places)
     segment = torch.from_numpy(places.segment)
     found, found_scales = {}, dict(scales or {})
+    lengths, origins = (torch.from_numpy(part - places.start) for part in (places.stop, places.origin))
     for name, input in inputs.items():
+        column = encoded.inputs[name]
+        if isinstance(column, Ragged):
+            rows = column.rows(segment, input.missing)
+            found[name], lengths, origins = rows.values, rows.lengths, rows.lengths
+            continue
         if input.role is Role.STATIC:
-            found[name] = encoded.inputs[name][segment]
+            found[name] = column[segment]
             continue
         visible = cells.past if input.role is Role.PAST else cells.within
-        values = _gather(encoded.inputs[name], cells, cells.step, visible, input.missing)
+        values = _gather(column, cells, cells.step, visible, input.missing)
         if name not in found_scales:
             past = torch.where(cells.past.unsqueeze(-1), values, values.new_full((), input.missing))
             scale = input.scale(past)
             if scale is not None:
                 found_scales[name] = scale
-        found[name] = torch.cat([values, *_lagged(encoded.inputs[name], cells, places, input)], dim=-1)
+        found[name] = torch.cat([values, *_lagged(column, cells, places, input)], dim=-1)
     targets = {
         name: _target(encoded.targets[name], cells, places, output)
         for name, output in outputs.items()
         if name in encoded.targets
     }
-    lengths = torch.from_numpy(places.stop - places.start)
-    return Batch(found, targets, found_scales, lengths, torch.from_numpy(places.origin - places.start))
+    return Batch(found, targets, found_scales, lengths, origins)
+
+
+def steps_of(encoded: Encoded, places: Places) -> Steps:
+    """(B,) steps that a model reads at each place: those of the table, or of the input with its own time axis."""
+    for column in encoded.inputs.values():
+        if isinstance(column, Ragged):
+            return column.lengths.numpy()[places.segment]
+    return places.stop - places.start
 
 
 def own_scales(encoded: Encoded, places: Places, inputs: Mapping[str, Input]) -> dict[str, Scale]:

@@ -17,7 +17,7 @@ from seqloom.data.guess import guess_series
 from seqloom.data.ledger import Ledger
 from seqloom.data.settings import DataSettings
 from seqloom.data.tables import locate_table, read_table
-from seqloom.dataset import Dataset, read_dataset
+from seqloom.dataset import Dataset, read_dataset, training_columns
 from seqloom.errors import DataError, UsageError
 from seqloom.evaluate import Evaluation, evaluate, leak_found
 from seqloom.explain import cell as cells
@@ -133,7 +133,10 @@ def check(console: Console, recipe: Path, data: Path, overrides: list[str], as_j
     declared, _ = load_recipe(recipe, overrides)
     ledger = Ledger()
     try:
-        read_dataset(SequenceModel(declared), data, ledger=ledger)
+        model = SequenceModel(declared)
+        dataset = read_dataset(model, data, ledger=ledger)
+        model.fit(*training_columns(model, dataset))
+        model.report(dataset.segments, ledger)
     finally:
         _show_ledger(console, ledger, as_json)
     if not as_json:

@@ -19,7 +19,7 @@ from seqloom.data.series import extend, history_ends, missing, read_series
 from seqloom.data.splits import ExampleSplit, Part, SeriesSplit, split_examples, split_series
 from seqloom.data.tables import locate_table, read_table, to_polars
 from seqloom.errors import DataError, RecipeError
-from seqloom.inputs.input import Role
+from seqloom.inputs.input import Input, Role
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places, Shape, Steps
 
@@ -53,15 +53,17 @@ def column_uses(model: SequenceModel) -> list[ColumnUse]:
             uses[column] = ColumnUse(column, "text" if output.reads_text else "number", "target")
     for input in model.inputs.values():
         for column in input.columns:
-            found = ColumnUse(column, "text" if input.reads_text else "number", _role(input.role))
+            found = ColumnUse(column, "text" if input.reads_text else "number", _role(input))
             if column in uses and found.kind != uses[column].kind:
                 raise RecipeError(f"column {column!r} is used as {uses[column].kind} and as {found.kind}; choose one")
             uses.setdefault(column, found)
     return list(uses.values())
 
 
-def _role(role: Role) -> Literal["past", "known", "static"]:
-    return "past" if role is Role.PAST else "known" if role is Role.KNOWN else "static"
+def _role(input: Input) -> Literal["past", "known", "static", "cell"]:
+    if input.own_axis:
+        return "cell"
+    return "past" if input.role is Role.PAST else "known" if input.role is Role.KNOWN else "static"
 
 
 def read_dataset(
@@ -126,6 +128,12 @@ def _series(
             "an answer for a whole sequence needs a table of examples, one row each, with lists along time; "
             "remove data.time and put each sequence into one row"
         )
+    whole = next((input for input in model.inputs.values() if input.own_axis), None)
+    if whole is not None:
+        raise RecipeError(
+            f"inputs.{whole.name}: each of its cells is a whole sequence, in a row of its own, but data.time says that "
+            "rows are steps of series; remove data.time, or this input"
+        )
     targets = [use.name for use in uses if use.role == "target"]
     named = SERIES_NAME in {use.name for use in uses} and SERIES_NAME not in frame.columns
     uses = [use for use in uses if not (named and use.name == SERIES_NAME)]
@@ -169,7 +177,7 @@ def training_columns(model: SequenceModel, dataset: Dataset) -> tuple[dict[str, 
         assert split is not None
         rows = split.part == "train"
         steps = np.repeat(rows, segments.lengths)
-    inputs = {n: i.read(segments)[rows if i.role is Role.STATIC else steps] for n, i in model.inputs.items()}
+    inputs = {n: i.read(segments)[rows if i.per_row else steps] for n, i in model.inputs.items()}
     outputs = {n: o.read(segments)[rows if o.shape is Shape.VECTOR else steps] for n, o in model.outputs.items()}
     return inputs, outputs
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from seqloom.batch import Batch
 from seqloom.cells.cell import Cell
-from seqloom.data.segments import Column
+from seqloom.data.ledger import Ledger
+from seqloom.data.segments import Column, Segments
 from seqloom.errors import RecipeError
 from seqloom.inputs.input import Input, Role
 from seqloom.inputs.series import Series
@@ -131,6 +132,18 @@ class SequenceModel(nn.Module):
 
     def _check(self) -> None:
         along_time = [i for i in self.inputs.values() if i.role is not Role.STATIC]
+        own = [i.name for i in along_time if i.own_axis]
+        if own and len(along_time) > 1:
+            others = [i.name for i in along_time if i.name != own[0]]
+            raise RecipeError(
+                f"inputs.{own[0]} has a time axis of its own, so {', '.join(others)} cannot stand beside it; expected "
+                f"one time axis. Several texts of a row go into one input: columns: [{own[0]}, {others[0]}]"
+            )
+        if own and any(output.shape is Shape.STEPS for output in self.outputs.values()):
+            raise RecipeError(
+                f"a label for each step needs lists along time, and inputs.{own[0]} makes its own steps; give the "
+                "words as lists, with an input of kind category and role past"
+            )
         if not along_time and not self.horizon:
             raise RecipeError("no input has a time axis and no output has one; expected a sequence on either side")
         if self.horizon and any(output.shape is not Shape.OWN for output in self.outputs.values()):
@@ -173,6 +186,11 @@ class SequenceModel(nn.Module):
             input.fit(columns[name])
         for name, output in self.outputs.items():
             output.fit(targets[name])
+
+    def report(self, segments: Segments, ledger: Ledger) -> None:
+        """Enter what the fitted inputs leave out of a table."""
+        for input in self.inputs.values():
+            input.report(input.read(segments), ledger)
 
     def assume(self) -> None:
         """Fit on made-up columns and build, to look at shapes before any data were read: ten words each."""

@@ -55,6 +55,7 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
     model = SequenceModel(recipe)
     dataset = read_dataset(model, data)
     prepare(model, dataset)
+    model.report(dataset.segments, dataset.ledger)
     explanation = explain_model(model)
     with explained(place.parent, error=RunDirectoryError):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -105,3 +105,29 @@ class Sequences:
     def unpad(self) -> list[Tensor]:
         """The rows without padding, each (T_b, ...)."""
         return [row[:length] for row, length in zip(self.values, self.lengths.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Many sequences of unequal length laid end to end, without padding.
+
+    Attributes:
+        offsets: (S + 1,) int64; sequence s owns the steps `offsets[s]:offsets[s + 1]`.
+        values: (N, ...) the steps.
+    """
+
+    offsets: Tensor
+    values: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """(S,) int64, steps of each sequence."""
+        return self.offsets.diff()
+
+    def rows(self, index: Tensor, filler: float = 0.0) -> Sequences:
+        """The sequences named by `index` (B,) side by side, `filler` after each one's end."""
+        first, lengths = self.offsets[index].unsqueeze(1), self.lengths[index]
+        steps = torch.arange(int(lengths.max()) if len(lengths) else 0)
+        place = torch.where(steps < lengths.unsqueeze(1), first + steps, len(self.values))
+        filled = torch.cat([self.values, self.values.new_full((1, *self.values.shape[1:]), filler)])
+        return Sequences(filled[place], lengths)

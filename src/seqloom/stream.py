@@ -59,6 +59,11 @@ class Stream:
             raise StreamingError(
                 f"this model {model.reads_ahead}, so its answers wait for later steps; train one without that to stream"
             )
+        whole = next((input.name for input in model.inputs.values() if input.own_axis), None)
+        if whole is not None:
+            raise StreamingError(
+                f"input {whole!r} is taken apart as a whole, and a part of it may fall into other steps; use predict"
+            )
         self.model = model.eval()
         self.static = static or {}
         expected = [c for i in model.inputs.values() if i.role is Role.STATIC for c in i.columns]
@@ -105,8 +110,9 @@ class Stream:
         encoded = encode(table, self.model.inputs, {})
         reach = self.model.longest_lag
         joined = {}
+        columns = {name: column for name, column in encoded.inputs.items() if isinstance(column, Tensor)}
         for name, input in self.model.inputs.items():
-            values = encoded.inputs[name]
+            values = columns[name]
             if input.role is not Role.STATIC:
                 before = self.state.recent.get(name, values.new_full((1, 0, values.shape[1]), input.missing))[0]
                 filler = values.new_full((reach - len(before), values.shape[1]), input.missing)

@@ -151,7 +151,7 @@ def examples_recipe(frame: pl.DataFrame, inputs: dict[str, str], outputs: dict[s
     """
     kinds = guess_kinds(frame)
     outputs = outputs or _guessed_output(kinds, inputs)
-    inputs = inputs or {name: kind for name, kind in kinds.items() if name not in outputs and kind in INPUT_ENTRIES}
+    inputs = inputs or _guessed_inputs(frame, kinds, outputs)
     return {
         "seqloom": 1,
         "data": {"split": {"valid": 0.15, "test": 0.15}},
@@ -168,6 +168,16 @@ INPUT_ENTRIES: dict[str, dict[str, Any]] = {
     "vector": {"kind": "vector"},
     "category": {"kind": "category", "role": "static"},
 }
+
+
+def _guessed_inputs(frame: pl.DataFrame, kinds: dict[str, Kind], outputs: dict[str, str]) -> dict[str, str]:
+    """All that can go in; of texts, which have a time axis of their own, the longest, where no list has one."""
+    free = {name: kind for name, kind in kinds.items() if name not in outputs}
+    found = {name: kind for name, kind in free.items() if kind in INPUT_ENTRIES}
+    texts: dict[str, Any] = {name: frame[name].str.len_chars().mean() for name, kind in free.items() if kind == "text"}
+    if texts and "series" not in found.values():
+        found[max(texts, key=lambda name: texts[name])] = "text"
+    return found
 
 
 def _guessed_output(kinds: dict[str, Kind], inputs: dict[str, str]) -> dict[str, str]:

@@ -191,3 +191,11 @@ def test_examples_repeated_across_parts() -> None:
     (problem,) = check_table([X, LABEL], PART, x=lists, label=["p", "q"] * 5)
     assert (problem.code, problem.row, problem.count) == ("repeated-example", 8, 1)
     assert "first row 8 those of row 3" in problem.message
+
+
+def test_texts_that_are_empty_or_stand_in_two_parts() -> None:
+    texts = [f"Text  number {i}" for i in range(10)]
+    texts[3], texts[9] = "  ", "text number 0 "
+    found = check_table([ColumnUse("t", "text", "cell"), LABEL], PART, t=texts, label=["p", "q"] * 5)
+    assert [(p.code, p.row, p.count) for p in found] == [("empty-text", 4, 1), ("repeated-example", 10, 1)]
+    assert "first row 10 those of row 1" in found[1].message

@@ -35,12 +35,13 @@ class ColumnUse:
         name: the column.
         kind: `number` or `text`.
         role: `past` (known up to now), `known` (known ahead), `static` (one value per segment) or
-            `target` (known up to now, to be forecast or predicted).
+            `target` (known up to now, to be forecast or predicted); `cell` (one value per segment, read as it
+            stands by an input that makes a sequence of it).
     """
 
     name: str
     kind: Literal["number", "text"]
-    role: Literal["past", "known", "static", "target"]
+    role: Literal["past", "known", "static", "target", "cell"]
 
 
 def require_columns(frame: pl.DataFrame, names: Iterable[str], ledger: Ledger) -> None:

@@ -67,7 +67,9 @@ def check_examples(segments: Segments, uses: Sequence[ColumnUse], split: Example
         column, owner = _values(segments, use.name)
         _check_present(use, column, owner, ledger)
         part = split.part[owner]
-        if use.kind == "text" and _is_category(use, column):
+        if use.role == "cell" and use.kind == "text":
+            _check_texts(use.name, column, ledger)
+        elif use.kind == "text" and _is_category(use, column):
             _check_unseen(use.name, column, part == "train", owner, ledger)
         if use.role == "target" and use.kind == "text":
             _check_labels(use.name, column, owner, ledger)
@@ -309,6 +311,16 @@ def _check_present(use: ColumnUse, column: Column, owner: npt.NDArray[np.int64],
         ledger.add(severity, "constant", message, column=use.name, count=len(present))
 
 
+def _check_texts(name: str, column: Column, ledger: Ledger) -> None:
+    empty = np.flatnonzero(missing(column)) + 1
+    if empty.size:
+        message = (
+            f"column '{name}' has {empty.size} empty texts: {ledger.at_rows(empty)}; they are answered with nothing "
+            "read. Fill them in or remove the rows."
+        )
+        ledger.add("warning", "empty-text", message, column=name, row=int(empty[0]), count=int(empty.size))
+
+
 def _check_labels(name: str, column: Column, owner: npt.NDArray[np.int64], ledger: Ledger) -> None:
     counts = Counter(value for value in column if value is not None)
     single = [value for value, count in counts.items() if count == 1]
@@ -349,7 +361,10 @@ def _check_example_range(
 def _check_repeated_examples(
     segments: Segments, uses: Sequence[ColumnUse], split: ExampleSplit, ledger: Ledger
 ) -> None:
-    """Examples outside train whose inputs are all equal to those of a training example."""
+    """Examples outside train whose inputs are all equal to those of a training example.
+
+    Texts are equal that differ in case and spaces only.
+    """
     inputs = [use.name for use in uses if use.role != "target"]
     if not inputs:
         return
@@ -375,4 +390,6 @@ def _contents(segments: Segments, names: Iterable[str]) -> Iterator[tuple[object
 
 
 def _frozen(values: Column) -> object:
-    return tuple(values) if values.dtype == object else values.tobytes()
+    if values.dtype != object:
+        return values.tobytes()
+    return tuple(value if value is None else " ".join(value.casefold().split()) for value in values)

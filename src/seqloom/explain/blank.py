@@ -6,7 +6,7 @@ import numpy as np
 
 from seqloom.batch import Batch, cut, encode
 from seqloom.data.segments import Column, Segments
-from seqloom.inputs.input import Input, Role, StandardisedInput
+from seqloom.inputs.input import Input, OwnAxis, Role, StandardisedInput
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
 
@@ -17,7 +17,9 @@ def blank_batch(model: SequenceModel, rows: int, steps: int) -> Batch:
     along: dict[str, Column] = {}
     static: dict[str, Column] = {}
     for input in model.inputs.values():
-        if input.role is Role.STATIC:
+        if isinstance(input, OwnAxis):
+            static |= {column: np.full(rows, input.sample(steps), object) for column in input.columns}
+        elif input.role is Role.STATIC:
             static |= _columns(input, rows)
         else:
             along |= _columns(input, rows * length)

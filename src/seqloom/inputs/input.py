@@ -13,8 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
 from seqloom.scaling import Scale
+from seqloom.sequences import Ragged
 from seqloom.settings import Settings
 from seqloom.standardise import Standardised
 
@@ -43,6 +45,7 @@ class Input(nn.Module, ABC):
     Attributes:
         Settings: what a recipe may say of it.
         reads_text: whether its columns hold text; otherwise numbers.
+        own_axis: whether each of its cells is a sequence with a time axis of its own, see `OwnAxis`.
         missing: the encoded value of a step that may not be seen or was not observed.
         lags: steps ago at which its values are shown once more; of such an input `cut` gives, side by side,
             (B, T, F * (1 + lags)).
@@ -51,6 +54,7 @@ class Input(nn.Module, ABC):
 
     Settings: ClassVar[type[InputSettings]]
     reads_text: ClassVar[bool] = False
+    own_axis: ClassVar[bool] = False
     missing: ClassVar[float] = float("nan")
     lags: Sequence[int] = ()
     features: int
@@ -65,9 +69,14 @@ class Input(nn.Module, ABC):
     def role(self) -> Role:
         """When it may be read."""
 
+    @property
+    def per_row(self) -> bool:
+        """Whether the table holds one cell for each sequence, not one for each step."""
+        return self.own_axis or self.role is Role.STATIC
+
     def read(self, segments: Segments) -> Column:
-        """Its columns: (N, F) or (N,) for an input along time, (S, F) or (S,) for a static one."""
-        table = segments.static if self.role is Role.STATIC else segments.steps
+        """Its columns: (S, F) or (S,) where the table has one cell for each sequence, else (N, F) or (N,)."""
+        table = segments.static if self.per_row else segments.steps
         return side_by_side([table[column] for column in self.columns])
 
     @abstractmethod
@@ -87,8 +96,11 @@ class Input(nn.Module, ABC):
         """Make the weights; `features` is known from here on."""
 
     @abstractmethod
-    def encode(self, values: Column) -> Tensor:
+    def encode(self, values: Column) -> Tensor | Ragged:
         """(N, F) or (S, F), before any weights; `missing` where nothing was observed."""
+
+    def report(self, values: Column, ledger: Ledger) -> None:
+        """Enter what encoding the column leaves out; called once the input is fitted."""
 
     def scale(self, past: Tensor) -> Scale | None:
         """The scale of each row's own past (B, T, F), for inputs that are scaled by it."""
@@ -97,6 +109,29 @@ class Input(nn.Module, ABC):
     @abstractmethod
     def forward(self, encoded: Tensor, scale: Scale | None) -> Tensor:
         """(B, T, F) or (B, F) as cut from `encode` to (..., features)."""
+
+
+class OwnAxis(Input):
+    """An input whose cell is a whole sequence that only it can take apart: a text, a recording.
+
+    Its column holds one cell for each row of the table, and `encode` gives the steps of all of them. The core
+    then reads along this axis.
+    """
+
+    own_axis = True
+
+    @property
+    def role(self) -> Role:
+        """Past: the whole sequence has been seen when the answer is due."""
+        return Role.PAST
+
+    @abstractmethod
+    def encode(self, values: Column) -> Ragged:
+        """(S,) cells to the steps of all of them, each (F,), before any weights."""
+
+    @abstractmethod
+    def sample(self, steps: int) -> object:
+        """A cell of about so many steps that says nothing, for looking at shapes."""
 
 
 class StandardisedInput(Standardised, Input):
