@@ -79,5 +79,5 @@ def test_the_longest_text_goes_in_where_no_list_does() -> None:
     recipe = examples_recipe(frame, {}, {})
     assert {name: entry["kind"] for name, entry in recipe["inputs"].items()} == {"body": "text"}
     assert recipe["outputs"] == {"mood": {"kind": "category", "columns": ["mood"]}}
-    listed = frame.with_columns(x=pl.Series([[1.0, 2.0]] * 20))
+    listed = frame.with_columns(x=pl.Series([[1.0] * (1 + k % 3) for k in range(20)]))
     assert {entry["kind"] for entry in examples_recipe(listed, {}, {})["inputs"].values()} == {"series"}
