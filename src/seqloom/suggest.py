@@ -173,7 +173,7 @@ INPUT_ENTRIES: dict[str, dict[str, Any]] = {
 def _guessed_inputs(frame: pl.DataFrame, kinds: dict[str, Kind], outputs: dict[str, str]) -> dict[str, str]:
     """All that can go in; of texts, which have a time axis of their own, the longest, where no list has one."""
     free = {name: kind for name, kind in kinds.items() if name not in outputs}
-    found = {name: kind for name, kind in free.items() if kind in INPUT_ENTRIES}
+    found: dict[str, str] = {name: kind for name, kind in free.items() if kind in INPUT_ENTRIES}
     texts: dict[str, Any] = {name: frame[name].str.len_chars().mean() for name, kind in free.items() if kind == "text"}
     if texts and "series" not in found.values():
         found[max(texts, key=lambda name: texts[name])] = "text"
