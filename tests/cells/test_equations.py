@@ -21,6 +21,7 @@ FUNCTIONS: dict[str, Any] = {
     "exp": torch.exp,
     "logsigmoid": functional.logsigmoid,
     "max": torch.maximum,
+    "sqrt": torch.sqrt,
     "norm": lambda v: (v - v.mean()) / torch.sqrt(v.var(unbiased=False) + 1e-5),
 }
 

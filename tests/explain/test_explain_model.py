@@ -117,7 +117,8 @@ def test_memory_grows_with_the_training_batch_not_with_the_measured_one() -> Non
 
 def test_kernels_and_why_not_the_others() -> None:
     text = explain_model(forecaster()).to_text()
-    assert "core layer 1: GRU: fused\n    not reference: can run too; fused is faster\n" in text
+    assert "core layer 1: GRU: fused\n    not scan: GRU is not linear in its state" in text
+    assert "    not reference: can run too; fused is faster\n" in text
     named = explain_model(forecaster(backend="reference")).to_text()
     assert "core layer 1: GRU: reference\n    not fused: core.backend names another\n" in named
 
@@ -127,7 +128,8 @@ def test_refusals_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     explanation = explain_model(forecaster())
     assert explanation.stages[-2].kernel is not None
     assert explanation.stages[-2].kernel.kernel is reference
-    assert "GRU: reference\n    not fused: torch has no fused function for GRU\n" in explanation.to_text()
+    refusals = "GRU: reference\n    not fused: torch has no fused function for GRU\n    not scan: GRU is"
+    assert refusals in explanation.to_text()
     with pytest.raises(KernelError, match="no fused function for GRU"):
         explain_model(forecaster(backend="fused"))
 

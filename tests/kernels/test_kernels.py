@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqloom.cells.cell import Cell
 from seqloom.cells.gru import GRU
+from seqloom.cells.min_gru import MinGRU
 from seqloom.errors import KernelError
 from seqloom.kernels import KERNELS, choose, fused, reference
 from seqloom.layers.recurrent import Recurrent
@@ -192,7 +193,7 @@ def test_a_kernel_that_cannot_run_says_why() -> None:
         choose(Plain(3, 4), input, "fused")
     with pytest.raises(KernelError, match=r"empty batch, got shape \(0, 3, 3\)"):
         choose(GRU(3, 4), Sequences.full(torch.zeros(0, 3, 3)), "fused")
-    with pytest.raises(KernelError, match=r"no kernel 'cuda'; expected auto or one of fused, reference"):
+    with pytest.raises(KernelError, match=rf"no kernel 'cuda'; expected auto or one of {', '.join(KERNELS)}"):
         choose(GRU(3, 4), input, "cuda")
 
 
@@ -200,8 +201,10 @@ def test_auto_keeps_the_refusals() -> None:
     input = Sequences.full(torch.zeros(2, 3, 3))
     choice = choose(Plain(3, 4), input)
     assert (choice.name, choice.kernel) == ("reference", reference)
-    assert choice.refusals == {"fused": "torch has no fused function for Plain"}
-    assert choose(GRU(3, 4), input).refusals == {}
+    assert choice.refusals["fused"] == "torch has no fused function for Plain"
+    assert choice.refusals["scan"] == "Plain is not linear in its state, so its steps depend on each other"
+    assert "fused" not in choose(GRU(3, 4), input).refusals
+    assert choose(MinGRU(3, 4), Sequences.full(torch.zeros(0, 3, 3))).refusals["scan"].endswith("shape (0, 3, 3)")
 
 
 def test_a_named_backend_that_cannot_run_stops_the_layer() -> None:

@@ -38,6 +38,11 @@ class Cell(nn.Module, ABC):
         self.hidden_size = hidden_size
 
     @property
+    def title(self) -> str:
+        """What to call it in messages."""
+        return type(self).__name__
+
+    @property
     def output_size(self) -> int:
         """Features of each step's output."""
         return self.hidden_size
@@ -105,3 +110,25 @@ class GatedCell(Cell):
             for name, weight in stacked.items()
             for gate, part in zip(self.gates, weight.chunk(len(self.gates)), strict=True)
         }
+
+
+class LinearCell(Cell):
+    """A cell whose only memory is linear in its former self: `m' = a * m + b`, with a and b known from the input.
+
+    So all steps can be computed together (`seqloom.kernels.scan`): two of them are one step of the same form,
+    `m'' = (a2 a1) * m + (a2 b1 + b2)`. The state is a named tuple of that one memory, (B, H).
+    """
+
+    @abstractmethod
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """a and b of some steps, each (..., H), from (..., G)."""
+
+    def readout(self, projected: Tensor, memory: Tensor) -> Tensor:
+        """The outputs (..., H) of some steps, from (..., G) and their new memory (..., H)."""
+        return memory
+
+    def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step: projected (B, G) to the output (B, H) and the new state."""
+        a, b = self.coefficients(projected)
+        memory = a * state[0] + b
+        return self.readout(projected, memory), type(state)(memory)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqloom.cells.cell import Cell
+from seqloom.cells.cell import LinearCell
 from seqloom.cells.gru import GRUState
 
 
-class MinGRU(Cell):
+class MinGRU(LinearCell):
     """The minGRU of Feng et al. (2024), in the space of real numbers.
 
         z = sigmoid(W_z x + b_z)        how much is new
@@ -49,9 +49,8 @@ class MinGRU(Cell):
         """`z` and `n` before the sigmoid, (B, T, I) to (B, T, 2H)."""
         return nn.functional.linear(input, self.weight_ih, self.bias_ih)
 
-    def step(self, projected: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        """One step: projected (B, 2H) to the output (B, H) and the new state."""
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """`1 - z` and `z * n`, from (..., 2H)."""
         z, n = projected.chunk(2, dim=-1)
         z = torch.sigmoid(z)
-        h = (1 - z) * state.h + z * n
-        return h, GRUState(h)
+        return 1 - z, z * n

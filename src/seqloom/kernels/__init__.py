@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 from seqloom.cells.cell import Cell
 from seqloom.errors import KernelError
-from seqloom.kernels import fused, reference
+from seqloom.kernels import fused, reference, scan
 from seqloom.sequences import Sequences
 
 # Fastest first; the reference always runs.
-KERNELS: dict[str, ModuleType] = {"fused": fused, "reference": reference}
+KERNELS: dict[str, ModuleType] = {"fused": fused, "scan": scan, "reference": reference}
 
 
 class Choice(NamedTuple):
-    """The kernel that runs, and why those before it could not."""
+    """The kernel that runs, and why others could not."""
 
     name: str
     kernel: ModuleType
@@ -34,13 +34,12 @@ def choose(cell: Cell, input: Sequences, backend: str = "auto") -> Choice:
     """
     if backend != "auto":
         return _named(cell, input, backend)
-    refusals: dict[str, str] = {}
+    reasons = {name: kernel.why_not(cell, input) for name, kernel in KERNELS.items()}
+    refusals = {name: reason for name, reason in reasons.items() if reason is not None}
     for name, kernel in KERNELS.items():
-        reason = kernel.why_not(cell, input)
-        if reason is None:
+        if name not in refusals:
             return Choice(name, kernel, refusals)
-        refusals[name] = reason
-    raise KernelError(f"no kernel runs {type(cell).__name__}: {refusals}")
+    raise KernelError(f"no kernel runs {cell.title}: {refusals}")
 
 
 def _named(cell: Cell, input: Sequences, backend: str) -> Choice:

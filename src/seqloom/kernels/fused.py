@@ -15,7 +15,7 @@ from seqloom.sequences import Sequences
 def why_not(cell: Cell, input: Sequences) -> str | None:
     """The reason why torch has no function for this cell and batch, or None."""
     if cell.fused is None:
-        return f"torch has no fused function for {type(cell).__name__}"
+        return f"torch has no fused function for {cell.title}"
     if 0 in input.values.shape:
         return f"torch's fused functions take no empty batch, got shape {tuple(input.values.shape)}"
     return None
