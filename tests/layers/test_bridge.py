@@ -1,0 +1,55 @@
+"""The bridge: every part of a final state reaches every part of the state that begins, whatever the two stacks are."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+from catalogue import CELLS
+from seqloom.cells.cell import Cell
+from seqloom.cells.gru import GRU
+from seqloom.cells.lstm import LSTM
+from seqloom.layers.bridge import Bridge
+from seqloom.layers.recurrent import Recurrent
+from seqloom.lookup import find
+from seqloom.sequences import Sequences
+from seqloom.state import map_state
+
+
+def test_values_follow_the_equation() -> None:
+    torch.manual_seed(0)
+    source, target = Recurrent(GRU, 2, 3, 2, bidirectional=True), Recurrent(LSTM, 2, 4)
+    bridge = Bridge(source.initial_state(1), target.initial_state(1))
+    _, final = source(Sequences.full(torch.randn(5, 6, 2)))
+    ((state,),) = bridge(final, target.initial_state(5))
+    joined = torch.cat([final[0][0].h, final[0][1].h, final[1][0].h, final[1][1].h], dim=1)
+    torch.testing.assert_close(state.h, torch.tanh(bridge.maps["0-0-h"](joined)))
+    torch.testing.assert_close(state.c, bridge.maps["0-0-c"](joined))
+
+
+@pytest.mark.parametrize(("read", "write"), list(itertools.product(CELLS, CELLS)))
+def test_any_cell_hands_over_to_any_cell(read: str, write: str) -> None:
+    torch.manual_seed(0)
+    source = Recurrent(find("cells", read, Cell), 2, 3, 2, bidirectional=True)
+    target = Recurrent(find("cells", write, Cell), 2, 4, 3)
+    bridge = Bridge(source.initial_state(1), target.initial_state(1))
+    _, final = source(Sequences.full(torch.randn(2, 4, 2)))
+    own = target.initial_state(2)
+    begin = bridge(final, own)
+    assert all(not torch.equal(layer[0].h, before[0].h) for layer, before in zip(begin, own, strict=True))
+    target(Sequences.full(torch.randn(2, 2, 2)), begin)
+    # Every layer and direction of the source matters, in the parts that are handed over.
+    handed = [
+        name == "h" or set(cell._fields) == {"h", "c"} for layer in final for cell in layer for name in cell._fields
+    ]
+    moved = [not torch.equal(bridge(bumped(final, k), own)[0][0].h, begin[0][0].h) for k in range(len(handed))]
+    assert moved == handed
+
+
+def bumped(state: Any, place: int) -> Any:
+    """The state with one of its tensors, counted in order, raised by one."""
+    number = itertools.count()
+    return map_state(lambda part: part + 1.0 if next(number) == place else part, state)
