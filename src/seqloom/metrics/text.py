@@ -11,7 +11,7 @@ import numpy as np
 from seqloom.errors import DataError
 from seqloom.metrics.groups import Floats, Groups
 from seqloom.metrics.receipt import Metric
-from seqloom.metrics.result import Result, overall
+from seqloom.metrics.result import Result, Value, overall
 
 Tokens = Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
 
@@ -43,7 +43,7 @@ def score_texts(
     if not known:
         raise DataError("no right text is known; expected the target column to hold texts in the rows to be scored")
     groups = Groups.single(len(known))
-    values = {}
+    values: dict[str, Value] = {}
     for suffix, written in {"": y_hat, "-greedy": greedy}.items():
         if written is not None:
             rows = Texts([right for _, right in known], [written[k] for k, _ in known])
