@@ -24,8 +24,9 @@ class Bridge(nn.Module):
     def __init__(self, source: Any, target: Any) -> None:
         super().__init__()
         width = sum(part.shape[1] for part in _all_parts(source))
+        places = _each_part(target) if width else []
         self.maps = nn.ModuleDict(
-            {f"{place}-{name}": nn.Linear(width, part.shape[1]) for place, name, part in _each_part(target)}
+            {f"{place}-{name}": nn.Linear(width, part.shape[1]) for place, name, part in places}
         )
 
     def forward(self, final: Any, begin: Any) -> Any:
@@ -35,13 +36,16 @@ class Bridge(nn.Module):
             final: of the source, B rows.
             begin: the target's own initial state, B rows; parts that are not handed over stay as they are here.
         """
-        joined = torch.cat(_all_parts(final), dim=1)
+        parts = _all_parts(final)
+        if not parts:
+            return begin
+        joined = torch.cat(parts, dim=1)
         found: dict[str, dict[str, Tensor]] = {}
         for place, name, _ in _each_part(begin):
             mapped = self.maps[f"{place}-{name}"](joined)
             found.setdefault(place, {})[name] = torch.tanh(mapped) if name == "h" else mapped
         return tuple(
-            tuple(cell._replace(**found[f"{depth}-{way}"]) for way, cell in enumerate(layer))
+            tuple(cell._replace(**found.get(f"{depth}-{way}", {})) for way, cell in enumerate(layer))
             for depth, layer in enumerate(begin)
         )
 
@@ -49,7 +53,7 @@ class Bridge(nn.Module):
 def _handed(cell: Any) -> list[str]:
     """The names of the parts of a cell's state that are handed over."""
     fields: tuple[str, ...] = cell._fields
-    return [name for name in fields if name == "h" or (name == "c" and set(fields) == {"h", "c"})]
+    return [name for name in fields if name == "h" or (name == "c" and set(fields) <= {"h", "c"})]
 
 
 def _each_part(state: Any) -> list[tuple[str, str, Tensor]]:
