@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("leak", "training", "stream"),
     ("evaluate",),
     ("fitting",),
-    ("backtest",),
+    ("backtest", "doctor"),
     ("trained",),
     ("seqloom",),  # the public names; above it only what belongs to the command line
     ("report", "run", "suggest"),

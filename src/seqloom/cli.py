@@ -154,6 +154,19 @@ def backtest(
     _print(_work().backtest_run(_console(json), target, data, output, windows, refit, trust or []), json)
 
 
+@app.command(epilog=_example("seqloom doctor runs/first --apply recipe.yaml"))
+def doctor(
+    run: Run,
+    data: OptionalData = None,
+    apply: Annotated[
+        Path | None, typer.Option(help="write the changed recipe there; a file of that name is kept beside it")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what makes a run hard to train, and what to change."""
+    _print(_work().doctor(_console(json), run, data, apply), json)
+
+
 @app.command(epilog=_example("seqloom report runs/first"))
 def report(run: Run) -> None:
     """Write the run's report as one self-contained page."""

@@ -18,6 +18,10 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.settings import DataSettings
 from seqloom.data.tables import locate_table, read_table
 from seqloom.dataset import Dataset, read_dataset, training_columns
+from seqloom.doctor.diseases import Diagnosis, diagnose, merged, to_json
+from seqloom.doctor.examine import admit, examine, trace_some
+from seqloom.doctor.treatment import keep_former, treated
+from seqloom.doctor.words import describe
 from seqloom.errors import DataError, UsageError
 from seqloom.evaluate import Evaluation, evaluate, leak_found
 from seqloom.explain import cell as cells
@@ -38,7 +42,7 @@ from seqloom.run import (
     write_evaluation,
     write_frame,
 )
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_bytes_atomic, write_json
 from seqloom.suggest import examples_recipe, forecast_recipe, with_covariates
 from seqloom.trained import Trained, fit, load
 from seqloom.training.progress import ProgressBar
@@ -328,6 +332,36 @@ def backtest_run(
 def _error(value: float | None) -> str:
     """An error, which a series without any truth has not."""
     return "unknown" if value is None else _plain(value, 6)
+
+
+def doctor(console: Console, run: Path, data: Path | None, apply: Path | None) -> dict[str, Any]:
+    """Measure how a run trains, name its diseases, and write the changed recipe where that is wanted."""
+    data = run_data(run, data)
+    with console.status("looking at states, gates and gradients"):
+        patient = admit(run, data)
+        traced, _ = trace_some(patient)
+        findings = examine(patient, traced)
+        found = diagnose(findings, patient.model.recipe)
+    console.print(describe(findings, found), markup=False, highlight=False, soft_wrap=True)
+    document = {"diagnoses": [to_json(diagnosis) for diagnosis in found], **findings.to_json()}
+    write_json(run / "doctor.json", document)
+    _say_files(console, run, ["doctor.json"])
+    if apply is not None:
+        _apply(console, run, found, apply)
+    return document
+
+
+def _apply(console: Console, run: Path, found: list[Diagnosis], target: Path) -> None:
+    """The run's recipe with the treatment, in a file whose former content is kept beside it."""
+    edits = merged(found)
+    if not edits:
+        console.print(f"nothing to change, so {target} was not written", highlight=False)
+        return
+    former = keep_former(target)
+    write_bytes_atomic(target, treated(run / "recipe.full.yaml", edits).encode())
+    if former is not None:
+        console.print(f"the former {target} is {former}", highlight=False)
+    console.print(f"recipe written to {target}\nNext: seqloom train {target} --data DATA -o RUN", highlight=False)
 
 
 def report(console: Console, run: Path) -> None:

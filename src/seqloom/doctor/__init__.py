@@ -1,0 +1,1 @@
+"""The gradient doctor: measures what makes a recurrent model hard to train, names it, and proposes a change."""
