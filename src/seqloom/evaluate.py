@@ -10,9 +10,10 @@ import polars as pl
 from seqloom.batch import cut, encode
 from seqloom.data.splits import ExampleSplit, Part
 from seqloom.dataset import Dataset, part_places, training_columns
+from seqloom.inputs.text import Text
 from seqloom.leak import LeakTest, leak_test
 from seqloom.model import SequenceModel
-from seqloom.outputs.output import Output, Places, RivalAnswers, Steps
+from seqloom.outputs.output import Output, Places, RivalAnswers, Steps, Texts
 from seqloom.predict import answer, answer_frames
 
 
@@ -67,8 +68,13 @@ def test_starts(dataset: Dataset) -> Steps:
 
 
 def _rivals(model: SequenceModel, output: Output, dataset: Dataset, places: Places) -> list[RivalAnswers]:
-    _, targets = training_columns(model, dataset)
-    return output.rivals(dataset.segments, places, targets[output.name])
+    inputs, targets = training_columns(model, dataset)
+    found = output.rivals(dataset.segments, places, targets[output.name])
+    for name, input in model.inputs.items():
+        if isinstance(input, Text):
+            texts = Texts(input.plain(inputs[name]), input.plain(input.read(dataset.segments)[places.segment]))
+            found += output.text_rivals(dataset.segments, places, targets[output.name], texts)
+    return found
 
 
 def _scores(

@@ -157,7 +157,12 @@ class SequenceModel(nn.Module):
         self._check_streams()
 
     def _check_streams(self) -> None:
-        steps = self.recipe.training.tbptt_steps
+        steps, most = self.recipe.training.tbptt_steps, self.recipe.training.batch_tokens
+        if steps is not None and most is not None:
+            raise RecipeError(
+                f"training.batch_tokens is {most} and training.tbptt_steps {steps}; with the latter every batch has "
+                "batch_size rows of so many steps: leave one of them out"
+            )
         if steps is None or self.reads_on:
             return
         if not self.causal:

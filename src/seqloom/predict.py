@@ -10,13 +10,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from seqloom.batch import Batch, Encoded, cut, encode
+from seqloom.batch import Batch, Encoded, cut, encode, steps_of
 from seqloom.data.segments import Segments
 from seqloom.errors import RecipeError
 from seqloom.model import SequenceModel
 from seqloom.outputs.forecast import Forecast
 from seqloom.outputs.output import Array, Output, Places, Steps
 from seqloom.scaling import Scale
+from seqloom.sequences import Ragged
 from seqloom.state import select
 
 BATCH = 256
@@ -68,11 +69,18 @@ def _scales(parts: list[Scale], order: Steps) -> Scale:
 
 
 def _windows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Piece]:
-    """Places in batches of neighbours, each row read from its own start."""
-    every = np.arange(len(places.segment))
-    for start in range(0, len(every), BATCH):
-        rows = every[start : start + BATCH]
+    """Places in batches, each row read from its own start."""
+    for rows in in_batches(encoded, places):
         yield Piece(rows, cut(encoded, places.take(rows), model.inputs, {}), None)
+
+
+def in_batches(encoded: Encoded, places: Places) -> Iterator[Steps]:
+    """The numbers of some places in batches of neighbours; where rows have a time axis of their own, by length."""
+    every = np.arange(len(places.segment))
+    if any(isinstance(column, Ragged) for column in encoded.inputs.values()):
+        every = np.argsort(steps_of(encoded, places), kind="stable")
+    for start in range(0, len(every), BATCH):
+        yield every[start : start + BATCH]
 
 
 def _carried(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Piece]:

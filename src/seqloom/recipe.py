@@ -47,7 +47,13 @@ class TrainingSettings(Settings):
     """How the model is trained."""
 
     steps: int = Field(1000, ge=1, description="optimiser steps at most")
-    batch_size: int = Field(64, ge=1, description="examples or windows in a batch")
+    batch_size: int = Field(64, ge=1, description="examples or windows in a batch; with batch_tokens, at most")
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="steps in a batch at most, padding included: batches then hold rows of similar length, as many as "
+        "fit; omitted: batch_size rows of any length",
+    )
     accumulate: int = Field(1, ge=1, description="batches whose gradients are summed for one step")
     tbptt_steps: int | None = Field(
         None,

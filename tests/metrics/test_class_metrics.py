@@ -96,3 +96,23 @@ def test_labels_errors() -> None:
         score_labels(["a"], ["a", "b"], sequence=[0], labels=["a"])
     with pytest.raises(DataError, match="0 of 1 steps have a label"):
         score_labels([None], ["a"], sequence=[0], labels=["a"])
+
+
+def test_calibration_error_by_hand() -> None:
+    """Nine sure of 0.9 of which six are right, and one sure of 0.6 that is wrong."""
+    sure = np.array([[0.9, 0.1]] * 9 + [[0.6, 0.4]])
+    y = ["cat"] * 6 + ["dog"] * 4
+    found = score_category(y, ["cat"] * 10, labels=LABELS[:2], probabilities=sure).metrics["calibration-error"]
+    assert found.value == pytest.approx(100 * (9 / 10 * abs(6 / 9 - 0.9) + 1 / 10 * 0.6))
+    assert found.better == "lower"
+
+
+def test_probabilities_that_are_frequencies_are_calibrated() -> None:
+    random = np.random.default_rng(3)
+    probabilities = random.dirichlet([1.0, 1.0], 20_000)
+    y = np.where(random.random(20_000) < probabilities[:, 0], "cat", "dog").tolist()
+    guess = np.where(probabilities[:, 0] > 0.5, "cat", "dog").tolist()
+    honest = score_category(y, guess, labels=LABELS[:2], probabilities=probabilities).metrics
+    boasting = score_category(y, guess, labels=LABELS[:2], probabilities=(probabilities > 0.5) * 1.0).metrics
+    assert honest["calibration-error"].value < 2
+    assert boasting["calibration-error"].value == pytest.approx(25, abs=1.5)

@@ -22,6 +22,8 @@ from seqloom.sequences import Ragged
 from seqloom.tokenizer import END, MARKS, UNKNOWN, Integers, Keep, Tokenizer, TokenizerSettings, Tokens
 from seqloom.word_vectors import read_word_vectors
 
+SPREAD = 0.1  # deviation of new embeddings: rare words are seldom learned, and should say little until they are
+
 
 class TextSettings(TokenizerSettings, InputSettings):
     """What a recipe may say of a text."""
@@ -101,11 +103,12 @@ class Text(OwnAxis):
         self.features = self.size + several
         self.embedding = nn.Embedding(len(self.tokenizer), self.size)
         self.column = nn.Embedding(len(self.columns), self.size) if several else None
+        for part in (self.embedding, self.column):
+            if part is not None:
+                nn.init.normal_(part.weight, std=SPREAD)
         if self._vectors is not None:
             known = ~self._vectors.isnan().any(dim=1)
             with torch.no_grad():
-                spread = self._vectors[known].std()
-                self.embedding.weight.mul_(spread)
                 self.embedding.weight[known] = self._vectors[known].to(self.embedding.weight)
 
     def encode(self, values: Column) -> Ragged:
@@ -143,6 +146,10 @@ class Text(OwnAxis):
         """A token as it is compared."""
         form = word if self.settings.unicode == "none" else unicodedata.normalize(self.settings.unicode, word)
         return form.lower() if self.settings.lowercase else form
+
+    def plain(self, values: Column) -> list[str]:
+        """The texts as they stand, those of several columns joined by a line break."""
+        return ["\n".join(texts) for texts in zip(*_by_column(values), strict=True)]
 
     def report(self, values: Column, ledger: Ledger) -> None:
         """Texts that are longer than what is read of them."""

@@ -1,4 +1,4 @@
-"""Metrics of one class per example: accuracy, macro F1, log-loss and the confusion matrix."""
+"""Metrics of one class per example: accuracy, macro F1, log-loss, calibration error and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def score_category(
     labels: Sequence[str],
     probabilities: Floats | None = None,
 ) -> Result:
-    """Accuracy, macro F1 and (with probabilities) log-loss, with intervals over examples.
+    """Accuracy, macro F1 and (with probabilities) log-loss and calibration error, with intervals over examples.
 
     Args:
         y: N true labels, None where unknown; those examples are left out.
@@ -33,7 +33,7 @@ def score_category(
     """
     _check(y, y_hat, labels, probabilities)
     rows = gather(y, y_hat, labels, probabilities)
-    metrics = class_metrics("example") + ([LOG_LOSS] if probabilities is not None else [])
+    metrics = class_metrics("example") + ([LOG_LOSS, CALIBRATION] if probabilities is not None else [])
     examples = Groups.single(len(rows.y))
     return Result(overall(metrics, rows, examples), len(examples), confusion=confusion(rows))
 
@@ -57,6 +57,37 @@ LOG_LOSS: Metric[Classes] = Metric(
     "over all examples with a known label.",
     surprise,
     ratio,
+)
+
+
+BINS = 15
+
+
+def excess_confidence(rows: Classes, groups: Groups) -> Floats:
+    """For every bin of confidence c, the largest probability: sums of [y = argmax p] − c; then of 1."""
+    given = rows.probabilities
+    if given is None:
+        raise DataError("the calibration error needs probabilities: got none; expected one row per example.")
+    sure = given.max(axis=1, initial=0.0)
+    gap = (rows.y == given.argmax(axis=1)) - sure
+    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    return groups.sums(*(gap * (bins == place) for place in range(BINS)), np.ones_like(sure))
+
+
+def expected_gap(sums: Floats) -> Floats:
+    """100 × sum over bins of the absolute sum of gaps, over the number of examples."""
+    gaps, count = np.abs(sums[..., :-1]).sum(axis=-1), sums[..., -1]
+    return np.asarray(100 * np.divide(gaps, count, out=np.full(gaps.shape, np.nan), where=count > 0))
+
+
+CALIBRATION: Metric[Classes] = Metric(
+    "calibration-error",
+    "%",
+    "lower",
+    f"100 * sum over {BINS} equally wide bins of the largest probability of (examples in the bin / all) * |share "
+    "answered rightly - mean largest probability|, over all examples with a known label.",
+    excess_confidence,
+    expected_gap,
 )
 
 

@@ -20,9 +20,11 @@ from seqloom.outputs.output import (
     RivalAnswers,
     Shape,
     Steps,
+    Texts,
     masked_cross_entropy,
 )
 from seqloom.rivals.majority import Majority
+from seqloom.rivals.tf_idf import TfIdf
 from seqloom.scaling import Scale
 
 
@@ -72,7 +74,7 @@ class Category(ClassOutput):
         return pl.DataFrame({"id": ids, **self.classes(answers, truth.tolist())})
 
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
-        """Accuracy, macro F1, log-loss and the confusion matrix."""
+        """Accuracy, macro F1, log-loss, calibration error and the confusion matrix."""
         words = self.vocabulary.words
         probabilities = frame.select(f"p-{word}" for word in words).to_numpy()
         return score_category(frame["y"].to_list(), frame["y_hat"].to_list(), labels=words, probabilities=probabilities)
@@ -82,3 +84,12 @@ class Category(ClassOutput):
         words = self.vocabulary.words
         shares = Majority().probabilities(training.tolist(), labels=words, count=len(places.segment))
         return [RivalAnswers("majority", self.frame(shares, segments, places), ())]
+
+    def text_rivals(self, segments: Segments, places: Places, training: Column, texts: Texts) -> list[RivalAnswers]:
+        """A linear model of which words a text has."""
+        rival, labels = TfIdf(), training.tolist()
+        reason = rival.why_not(texts.training, labels)
+        if reason is not None:
+            return [RivalAnswers("TF-IDF", None, (reason,))]
+        shares = rival.probabilities(texts.training, labels, texts.asked, labels=self.vocabulary.words)
+        return [RivalAnswers("TF-IDF", self.frame(shares, segments, places), (rival.note,))]

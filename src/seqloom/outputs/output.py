@@ -84,6 +84,18 @@ class RivalAnswers(NamedTuple):
     notes: tuple[str, ...]
 
 
+class Texts(NamedTuple):
+    """What rivals read of texts, those of several columns joined by a line break.
+
+    Attributes:
+        training: of the rows of the training part.
+        asked: of the places to be answered.
+    """
+
+    training: list[str]
+    asked: list[str]
+
+
 class OutputSettings(Settings):
     """What every output may say."""
 
@@ -192,6 +204,10 @@ class Output(nn.Module, ABC):
     @abstractmethod
     def rivals(self, segments: Segments, places: Places, training: Column) -> list[RivalAnswers]:
         """The naive rivals at the same places; `training` holds the targets of the training part."""
+
+    def text_rivals(self, segments: Segments, places: Places, training: Column, texts: Texts) -> list[RivalAnswers]:
+        """Rivals that read the texts too, for models that do."""
+        return []
 
 
 class ClassOutput(Output):

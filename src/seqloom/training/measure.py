@@ -11,7 +11,7 @@ import torch
 from seqloom.batch import Batch, Encoded, cut, in_chunks, own_scales
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places, Reading
-from seqloom.predict import BATCH
+from seqloom.predict import in_batches
 
 CELLS = 8192  # steps of all rows together that are read at once where the state can be carried on
 
@@ -38,8 +38,8 @@ def measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str,
     """
     model.eval()
     sums: dict[str, list[tuple[float, int]]] = {}
-    for start in range(0, len(places.segment), BATCH):
-        rows = places.take(slice(start, start + BATCH))
+    for numbers in in_batches(encoded, places):
+        rows = places.take(numbers)
         for name, value in _measure(model, encoded, rows).items():
             if np.isfinite(value) or name == "loss":
                 sums.setdefault(name, []).append((value, len(rows.segment)))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from seqloom.batch import Batch, cut
+from seqloom.batch import Batch, cut, steps_of
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Steps
 from seqloom.training.lessons import Lessons, Material
-from seqloom.training.order import rows_of_step
+from seqloom.training.order import Bucketed, Order, Shuffled
 
 
 class Windows(Lessons):
@@ -19,33 +17,33 @@ class Windows(Lessons):
 
     def __init__(self, model: SequenceModel, material: Material) -> None:
         super().__init__(model, material)
-        self.count = len(material.train.segment)
-        self.rows = min(self.settings.batch_size, self.count)
-        self.per_epoch = self.count / self.rows
+        self.steps = steps_of(material.encoded, material.train)
+        self.order = self._order()
+        self.per_epoch = self.order.per_epoch
 
     def learn(self, number: int, share: float) -> float:
         """Forward and backward over one batch."""
-        return self._learn(rows_of_step(self.count, self.rows, self.settings.seed, number), share)
+        return self._learn(self.order.rows(number), share)
 
     def reads(self, number: int) -> Iterator[tuple[Batch, Any]]:
         """The batch, from the initial state."""
-        yield self._batch(rows_of_step(self.count, self.rows, self.settings.seed, number)), None
+        yield self._batch(self.order.rows(number)), None
 
     @property
     def largest(self) -> str:
         """Rows and steps."""
-        lengths = self._lengths()
-        return f"{self.rows} rows of {int(lengths[self._longest()].max(initial=0))} steps"
+        rows = self.order.largest(self.steps)
+        return f"{len(rows)} rows of {int(self.steps[rows].max(initial=0))} steps"
 
     def rehearse(self) -> None:
         """The longest rows side by side."""
-        self._learn(self._longest(), 1.0)
+        self._learn(self.order.largest(self.steps), 1.0)
 
-    def _lengths(self) -> Steps:
-        return self.material.train.stop - self.material.train.start
-
-    def _longest(self) -> Steps:
-        return np.argsort(-self._lengths(), kind="stable")[: self.rows]
+    def _order(self) -> Order:
+        settings = self.settings
+        if settings.batch_tokens is not None:
+            return Bucketed(self.steps, settings.batch_size, settings.batch_tokens, settings.seed)
+        return Shuffled(len(self.steps), settings.batch_size, settings.seed)
 
     def _learn(self, rows: Steps, share: float) -> float:
         loss, _ = self.loss(self._batch(rows))
