@@ -54,8 +54,8 @@ class Contender(NamedTuple):
     times: int = 1
 
 
-def _conv(channels: int, kernel_size: int, stride: int) -> dict[str, Any]:
-    return {"channels": channels, "kernel_size": kernel_size, "stride": stride}
+def _conv(channels: int, kernel_size: int, **more: Any) -> dict[str, Any]:
+    return {"channels": channels, "kernel_size": kernel_size, "stride": 4, **more}
 
 
 def _mean(block: list[float]) -> float:
@@ -71,8 +71,9 @@ CONTENDERS = {
     "none, 4x": Contender(times=4),
     "mean 16": Contender(block=BLOCK, made=_mean),
     "stack 16": Contender(block=BLOCK, made=_stack),
-    "front 16": Contender((_conv(16, 16, 4), _conv(32, 8, 4))),
-    "front 64": Contender((_conv(16, 16, 4), _conv(32, 8, 4), _conv(32, 8, 4))),
+    "front 16": Contender((_conv(16, 16), _conv(32, 8))),
+    "front 64": Contender((_conv(16, 16), _conv(32, 8), _conv(32, 8))),
+    "front 64, layer_norm": Contender(tuple(_conv(*size, layer_norm=True) for size in ((16, 16), (32, 8), (32, 8)))),
 }
 
 
