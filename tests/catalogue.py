@@ -119,6 +119,7 @@ OUTPUTS: dict[str, dict[Table, Entries]] = {
         "examples": {"price": {"kind": "number", "pooling": ["max"]}},
         "texts": {"price": {"kind": "number"}},
     },
+    "span": {"texts": {"part": {"kind": "span", "within": "review", "longest": 3, "no_answer": True}}},
     "labels": {"examples": {"tags": {"kind": "labels"}}, "series": {"phase": {"kind": "labels"}}},
     "forecast": {
         "series": {"coming": {"kind": "forecast", "columns": ["sales", "visits"], "horizon": 3, "intervals": [80]}}
@@ -254,6 +255,8 @@ def texts_frame() -> pl.DataFrame:
         return [" ".join(f"w{k}" for k in random.integers(0, 6, n)) or None for n in counts]
 
     columns = {"question": [None, None, *texts(4)[2:]], "review": [*texts(9)[:-1], "only here"]}
+    starts = [None if text is None else text.split()[0] for text in columns["review"]]
+    columns["part"] = [None if k % 4 == 0 else "absent" if k % 7 == 0 else starts[k] for k in range(len(starts))]
     texts_of = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     return frame.select("name", "split", "region", "age", "profile", "kind", "price").hstack(texts_of)
 

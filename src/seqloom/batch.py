@@ -22,12 +22,13 @@ class Encoded(NamedTuple):
     Attributes:
         offsets: (S + 1,) int64, first step of each segment.
         inputs: by name, (N, F) along time or (S, F) static; with a time axis of its own, the rows of S sequences.
-        targets: by name, (N, ...) or (S, ...); empty where the truth is not in the table.
+        targets: by name, (N, ...) or (S, ...), or S sequences of their own lengths; empty where the
+            truth is not in the table.
     """
 
     offsets: Tensor
     inputs: Mapping[str, Tensor | Ragged]
-    targets: dict[str, Tensor]
+    targets: Mapping[str, Tensor | Ragged]
 
 
 class Batch(NamedTuple):
@@ -170,7 +171,9 @@ def _lagged(values: Tensor, cells: Grid, places: Places, input: Input) -> list[T
     return found
 
 
-def _target(values: Tensor, cells: Grid, places: Places, output: Output) -> Tensor:
+def _target(values: Tensor | Ragged, cells: Grid, places: Places, output: Output) -> Tensor:
+    if isinstance(values, Ragged):
+        return values.rows(torch.from_numpy(places.segment), output.missing).values
     if output.shape is Shape.VECTOR:
         return values[torch.from_numpy(places.segment)]
     if output.shape is Shape.STEPS:

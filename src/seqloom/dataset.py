@@ -16,6 +16,7 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.preflight import check_examples, check_series
 from seqloom.data.segments import Column, Segments
 from seqloom.data.series import extend, history_ends, missing, read_series
+from seqloom.data.settings import DataSettings, SplitSettings
 from seqloom.data.splits import ExampleSplit, Part, SeriesSplit, split_examples, split_series
 from seqloom.data.tables import locate_table, read_table, to_polars
 from seqloom.errors import DataError, RecipeError
@@ -50,7 +51,8 @@ def column_uses(model: SequenceModel) -> list[ColumnUse]:
     uses: dict[str, ColumnUse] = {}
     for output in model.outputs.values():
         for column in output.columns:
-            uses[column] = ColumnUse(column, "text" if output.reads_text else "number", "target")
+            role: Literal["target", "written"] = "written" if output.shape is Shape.SPAN else "target"
+            uses[column] = ColumnUse(column, "text" if output.reads_text else "number", role)
     for input in model.inputs.values():
         for column in input.columns:
             found = ColumnUse(column, "text" if input.reads_text else "number", _role(input))
@@ -92,7 +94,7 @@ def read_dataset(
     uses = column_uses(model)
     if not learn:
         present = set(frame.columns)
-        uses = [use for use in uses if use.name in present or use.role != "target" or model.horizon]
+        uses = [use for use in uses if use.name in present or not use.asked_for or model.horizon]
     if model.recipe.data.time is None:
         return _examples(model, frame, uses, ledger, learn)
     return _series(model, frame, uses, ledger, learn, model.horizon if horizon is None else horizon)
@@ -110,13 +112,19 @@ def _examples(model: SequenceModel, frame: pl.DataFrame, uses: list[ColumnUse], 
     settings = model.recipe.data
     if model.horizon:
         raise RecipeError("a forecast needs a time axis; name the column of dates in data.time")
-    segments = read_examples(frame, settings, uses, ledger)
+    segments = read_examples(frame, settings if learn else _to_answer(settings, frame), uses, ledger)
     ledger.raise_if_errors()
     split = split_examples(segments, settings.split) if learn else None
     if split is not None:
         check_examples(segments, uses, split, ledger)
         ledger.raise_if_errors()
     return Dataset(segments, segments.lengths, split, ledger, fingerprint(segments))
+
+
+def _to_answer(settings: DataSettings, frame: pl.DataFrame) -> DataSettings:
+    """The settings without the columns that say how to learn from rows, or what they are called where they are not."""
+    names = {"id": settings.id if settings.id in frame.columns else None, "split": SplitSettings()}
+    return settings.model_copy(update=names)
 
 
 def _series(
@@ -178,7 +186,7 @@ def training_columns(model: SequenceModel, dataset: Dataset) -> tuple[dict[str, 
         rows = split.part == "train"
         steps = np.repeat(rows, segments.lengths)
     inputs = {n: i.read(segments)[rows if i.per_row else steps] for n, i in model.inputs.items()}
-    outputs = {n: o.read(segments)[rows if o.shape is Shape.VECTOR else steps] for n, o in model.outputs.items()}
+    outputs = {n: o.read(segments)[rows if o.per_row else steps] for n, o in model.outputs.items()}
     return inputs, outputs
 
 

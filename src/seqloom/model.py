@@ -16,6 +16,7 @@ from seqloom.data.segments import Column, Segments
 from seqloom.errors import RecipeError
 from seqloom.inputs.input import Input, Role
 from seqloom.inputs.series import Series
+from seqloom.inputs.text import Text
 from seqloom.layers.beginning import make_orthogonal, set_memory
 from seqloom.layers.front import Front, FrontState
 from seqloom.layers.recurrent import Recurrent
@@ -67,6 +68,8 @@ class SequenceModel(nn.Module):
         for output in self.outputs.values():
             if output.shape is Shape.OWN:
                 output.attach(self._source(output))
+            if output.shape is Shape.SPAN:
+                output.attach(self._read_text(output))
         self._check()
 
     @property
@@ -128,6 +131,15 @@ class SequenceModel(nn.Module):
         raise RecipeError(
             f"outputs.{output.name}: a forecast needs the past of its columns {output.columns}; add the input "
             f"{output.name}: {{kind: series, scale: own, columns: {output.columns}}}"
+        )
+
+    def _read_text(self, output: Output) -> Input:
+        for input in self.inputs.values():
+            if isinstance(input, Text):
+                return input
+        raise RecipeError(
+            f"outputs.{output.name}: a span is a stretch of a text that is read; add an input of kind text, whose last "
+            "column is the one that answers stand in"
         )
 
     def _check(self) -> None:
@@ -193,9 +205,11 @@ class SequenceModel(nn.Module):
             output.fit(targets[name])
 
     def report(self, segments: Segments, ledger: Ledger) -> None:
-        """Enter what the fitted inputs leave out of a table."""
+        """Enter what the fitted inputs and outputs leave out of a table."""
         for input in self.inputs.values():
             input.report(input.read(segments), ledger)
+        for output in self.outputs.values():
+            output.report(output.read(segments), ledger)
 
     def assume(self) -> None:
         """Fit on made-up columns and build, to look at shapes before any data were read: ten words each."""

@@ -17,6 +17,7 @@ from seqloom.inputs.input import Role
 from seqloom.outputs.output import Shape
 from seqloom.state import map_state, select
 
+EACH_STEP = (Shape.STEPS, Shape.SPAN)  # outputs that say something of every step
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
@@ -69,8 +70,8 @@ def longer(built: Built, batch: Batch, more: int) -> Batch:
         return torch.cat([values, values.new_full((len(values), more, *values.shape[2:]), filler)], dim=1)
 
     inputs = {n: v if built.model.inputs[n].role is Role.STATIC else pad(v, 1) for n, v in batch.inputs.items()}
-    steps = {n for n, output in built.model.outputs.items() if output.shape is Shape.STEPS}
-    targets = {n: pad(v, -1) if n in steps else v for n, v in batch.targets.items()}
+    steps = {n: output.missing for n, output in built.model.outputs.items() if output.shape in EACH_STEP}
+    targets = {n: pad(v, steps[n]) if n in steps else v for n, v in batch.targets.items()}
     return batch._replace(inputs=inputs, targets=targets)
 
 
@@ -88,7 +89,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float) -> Tensor:
 
 def valid_steps(built: Built, name: str, answer: Tensor, batch: Batch) -> list[Tensor]:
     """The answers of each row, those on padding left out."""
-    if built.model.outputs[name].shape is Shape.STEPS:
+    if built.model.outputs[name].shape in EACH_STEP:
         return [row[:length] for row, length in zip(answer, batch.lengths.tolist(), strict=True)]
     return list(answer)
 

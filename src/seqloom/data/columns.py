@@ -36,12 +36,18 @@ class ColumnUse:
         kind: `number` or `text`.
         role: `past` (known up to now), `known` (known ahead), `static` (one value per segment) or
             `target` (known up to now, to be forecast or predicted); `cell` (one value per segment, read as it
-            stands by an input that makes a sequence of it).
+            stands by an input that makes a sequence of it); `written` (one text per segment, read as it stands, to
+            be written or found by an output; no class).
     """
 
     name: str
     kind: Literal["number", "text"]
-    role: Literal["past", "known", "static", "target", "cell"]
+    role: Literal["past", "known", "static", "target", "cell", "written"]
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether it is the truth of some output."""
+        return self.role in ("target", "written")
 
 
 def require_columns(frame: pl.DataFrame, names: Iterable[str], ledger: Ledger) -> None:

@@ -33,7 +33,7 @@ def read_examples(frame: pl.DataFrame, settings: DataSettings, uses: Sequence[Co
     static: dict[str, Column] = {}
     for use in uses:
         column = frame[use.name]
-        if use.role == "cell" or not is_nested(column):
+        if use.role in ("cell", "written") or not is_nested(column):
             static[use.name] = _scalar_column(frame, use, settings, ledger)
         elif use.role == "static":
             static[use.name] = _vectors(use, nested_column(column, use.kind, ledger), ledger)

@@ -69,7 +69,7 @@ def check_examples(segments: Segments, uses: Sequence[ColumnUse], split: Example
         part = split.part[owner]
         if use.role == "cell" and use.kind == "text":
             _check_texts(use.name, column, ledger)
-        elif use.kind == "text" and _is_category(use, column):
+        elif use.kind == "text" and use.role != "written" and _is_category(use, column):
             _check_unseen(use.name, column, part == "train", owner, ledger)
         if use.role == "target" and use.kind == "text":
             _check_labels(use.name, column, owner, ledger)
@@ -365,7 +365,7 @@ def _check_repeated_examples(
 
     Texts are equal that differ in case and spaces only.
     """
-    inputs = [use.name for use in uses if use.role != "target"]
+    inputs = [use.name for use in uses if not use.asked_for]
     if not inputs:
         return
     keys = list(_contents(segments, inputs))

@@ -14,12 +14,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import DataError
 from seqloom.inputs.input import Input, side_by_side
 from seqloom.metrics.result import Result
 from seqloom.scaling import Scale
-from seqloom.sequences import Sequences
+from seqloom.sequences import Ragged, Sequences
 from seqloom.settings import Settings
 from seqloom.vocabulary import Vocabulary
 
@@ -33,6 +34,7 @@ class Shape(Enum):
     VECTOR = "one answer for the whole sequence"
     STEPS = "one answer for each step"
     OWN = "a sequence of its own length"
+    SPAN = "a stretch of the text that is read"
 
 
 class Places(NamedTuple):
@@ -137,13 +139,18 @@ class Output(nn.Module, ABC):
         """Share the scale of the input that holds the past of its own columns."""
         self.source = source.name
 
+    @property
+    def per_row(self) -> bool:
+        """Whether the table holds one target for each sequence, not one for each step."""
+        return self.shape in (Shape.VECTOR, Shape.SPAN)
+
     def read(self, segments: Segments) -> Column:
-        """Its target columns: (S, ...) for one answer per sequence, else (N, ...); missing where there are none.
+        """Its target columns: (S, ...) for one target per sequence, else (N, ...); missing where there are none.
 
         A table that is only answered need not hold the truth.
         """
-        vector = self.shape is Shape.VECTOR
-        table, count = (segments.static, len(segments)) if vector else (segments.steps, int(segments.offsets[-1]))
+        once = self.per_row
+        table, count = (segments.static, len(segments)) if once else (segments.steps, int(segments.offsets[-1]))
         unknown = np.full(count, None if self.reads_text else np.nan)
         return side_by_side([table.get(column, unknown) for column in self.columns])
 
@@ -164,8 +171,11 @@ class Output(nn.Module, ABC):
         """Make the decoder for a core that turns `joined` input features into so many `features`."""
 
     @abstractmethod
-    def encode(self, values: Column) -> Tensor:
-        """Targets, (N, ...) or (S, ...), in the units of the loss or of the source input."""
+    def encode(self, values: Column) -> Tensor | Ragged:
+        """Targets, (N, ...) or (S, ...), in the units of the loss or of the source input; `Ragged` of own lengths."""
+
+    def report(self, values: Column, ledger: Ledger) -> None:
+        """Enter what encoding the column leaves out; called once the output is fitted."""
 
     @abstractmethod
     def forward(self, reading: Reading) -> Tensor:
