@@ -129,7 +129,7 @@ def _type_words(annotation: Any) -> str:
     if origin is list:
         return f"list of {_type_words(args[0])}"
     if origin is dict:
-        return "sections by name"
+        return "values by name" if args[1] is Any else "sections by name"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return ", ".join(f"`{member.value}`" for member in annotation)
     if isinstance(annotation, type) and issubclass(annotation, Settings):

@@ -58,12 +58,15 @@ class Leaky(Cell):
 OWN_CELL = "catalogue:Leaky"
 CELLS: tuple[str, ...] = (
     "gru",
+    "ind_rnn",
     "layer_norm_gru",
     "layer_norm_lstm",
     "lstm",
     "min_gru",
     "min_lstm",
     "peephole_lstm",
+    "projected_lstm",
+    "relu_rnn",
     "rg_lru",
     "rnn",
     "slstm",
@@ -110,6 +113,7 @@ INPUTS: dict[str, dict[Table, Entries]] = {
 }
 # Each cell stands under a vector and under a forecast; the other outputs read the same core.
 EVERY_CELL = ("category", "forecast")
+WRAPPED = {"recurrent_dropout": 0.3, "zoneout": 0.2, "learned_state": True}
 OUTPUTS: dict[str, dict[Table, Entries]] = {
     "category": {
         "examples": {"kind": {"kind": "category", "pooling": ["mean", "last"], "label_smoothing": 0.1}},
@@ -190,6 +194,10 @@ def _cases() -> list[Case]:
             for cell in CELLS if kind in EVERY_CELL else ("gru", "lstm", OWN_CELL):
                 core = {"cell": cell, "num_layers": 2}
                 found.append(Case(f"{kind}-{table}-all-{cell}", table, BASE[table] | every, outputs, core))
+            if kind in EVERY_CELL:
+                for cell, options in (("projected_lstm", {"proj_size": 3}), (OWN_CELL, {})):
+                    core = {"cell": cell, "options": options, "num_layers": 2, **WRAPPED}
+                    found.append(Case(f"{kind}-{table}-wrapped-{cell}", table, BASE[table] | every, outputs, core))
             both = {"cell": "lstm", "bidirectional": True}
             found.append(Case(f"{kind}-{table}-both-ways", table, BASE[table] | every, outputs, both))
             for name, front, answers in _fronts(kind, outputs):

@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sequences", "state", "saving", "scaling", "standardise", "vocabulary", "tokenizer", "word_vectors"),
     ("data",),
     ("cells",),
+    ("wrappers",),
     ("kernels", "gates"),
     ("layers", "search", "metrics", "rivals"),
     ("inputs",),

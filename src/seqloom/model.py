@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -24,6 +25,7 @@ from seqloom.lookup import find
 from seqloom.outputs.output import Output, Reading, Shape
 from seqloom.recipe import Recipe
 from seqloom.sequences import Sequences
+from seqloom.wrappers import wrap
 
 
 class Topology(NamedTuple):
@@ -251,8 +253,12 @@ class SequenceModel(nn.Module):
             bidirectional=core.bidirectional,
             dropout=core.dropout,
             backend=core.backend,
+            options=core.options,
+            wrap=partial(
+                wrap, learned_state=core.learned_state, recurrent_dropout=core.recurrent_dropout, zoneout=core.zoneout
+            ),
         )
-        for cell in (cell for layer in self.core.cells() for cell in layer):
+        for cell in (cell.bare for layer in self.core.cells() for cell in layer):
             if core.orthogonal:
                 make_orthogonal(cell)
             if core.memory_steps is not None:

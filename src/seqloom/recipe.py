@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
+import torch
 import yaml
-from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from seqloom.cells.cell import Cell
 from seqloom.data.settings import DataSettings
-from seqloom.errors import RecipeError
+from seqloom.errors import RecipeError, UsageError
 from seqloom.inputs.input import Input, InputSettings
 from seqloom.layers.beginning import why_no_memory, why_not_orthogonal
 from seqloom.layers.conv import ConvSettings
 from seqloom.lookup import find
 from seqloom.outputs.output import Output, OutputSettings, Shape
 from seqloom.settings import Settings
+from seqloom.wrappers.recurrent_dropout import why_no_recurrent_dropout
 
 
 class CoreSettings(Settings):
@@ -34,6 +37,12 @@ class CoreSettings(Settings):
     num_layers: int = Field(1, ge=1, le=64, description="layers on top of each other")
     bidirectional: bool = Field(False, description="also read backwards; such a model cannot stream")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped between layers and at the input")
+    recurrent_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of units whose past the cell's weights do not see, the same for a sequence"
+    )
+    zoneout: float = Field(0.0, ge=0, lt=1, description="probability with which a unit keeps its state over a step")
+    learned_state: bool = Field(False, description="what a sequence begins with is learned; false: as the cell has it")
+    options: dict[str, Any] = Field({}, description="settings of the cell itself, such as proj_size of projected_lstm")
     backend: str = Field("auto", description="kernel: auto, or the name of one that must run")
     memory_steps: int | None = Field(
         None,
@@ -135,9 +144,35 @@ def parse_recipe(
         cell = find("cells", recipe.core.cell, Cell, trusted)
     except RecipeError as error:
         raise RecipeError(f"{source.place(('core', 'cell'))}: core.cell: {error}") from error
+    _check_options(recipe.core, cell, source)
     _check_beginning(recipe.core, cell, source)
     _check_front(recipe, trusted, source)
     return recipe
+
+
+def _check_options(core: CoreSettings, cell: type[Cell], source: Source) -> None:
+    """Raise where a cell does not have an option, or not that value, or no use for recurrent dropout."""
+    types = get_type_hints(cell.__init__)
+    parameters = inspect.signature(cell).parameters.values()
+    known = [p.name for p in parameters if p.name not in ("input_size", "hidden_size")]
+    for name, value in core.options.items():
+        where = _named(source, "core", "options", name)
+        if name not in known:
+            raise RecipeError(f"{where}: {cell.__name__} has no such option; known: {', '.join(known) or 'none'}")
+        try:
+            TypeAdapter(types.get(name, Any)).validate_python(value, strict=True)
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"]
+            raise RecipeError(f"{where}: got {value!r}; {expected[0].lower()}{expected[1:]}") from None
+    if core.options:
+        try:
+            with torch.device("meta"):  # weights without memory
+                cell(1, core.hidden_size, **core.options)
+        except UsageError as error:
+            raise RecipeError(f"{_named(source, 'core', 'options')}: {error}") from None
+    reason = why_no_recurrent_dropout(cell) if core.recurrent_dropout else None
+    if reason is not None:
+        raise RecipeError(f"{_named(source, 'core', 'recurrent_dropout')}: {reason}")
 
 
 def _check_beginning(core: CoreSettings, cell: type[Cell], source: Source) -> None:

@@ -68,6 +68,11 @@ def where(mask: Tensor, new: S, old: S) -> S:
     return map_state(lambda fresh, kept: _choose(mask, fresh, kept), new, old)
 
 
+def size(state: object) -> int:
+    """How many numbers it holds."""
+    return sum(leaf.numel() for leaf in _leaves(state).values())
+
+
 def to_bytes(state: object) -> bytes:
     """Write a state as safetensors bytes; equal states give equal bytes."""
     plain = {path: leaf.detach().cpu() for path, leaf in _leaves(state).items()}

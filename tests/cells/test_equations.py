@@ -20,6 +20,7 @@ FUNCTIONS: dict[str, Any] = {
     "tanh": torch.tanh,
     "exp": torch.exp,
     "logsigmoid": functional.logsigmoid,
+    "relu": torch.relu,
     "max": torch.maximum,
     "sqrt": torch.sqrt,
     "norm": lambda v: (v - v.mean()) / torch.sqrt(v.var(unbiased=False) + 1e-5),

@@ -25,12 +25,14 @@ class Cell(nn.Module, ABC):
         output: the name in `equations` that the cell returns at each step.
         source: the paper, with the equation where it numbers them.
         fused: the function of `torch` that computes this very recurrence for whole sequences, if any.
+        bookkeeping: fields of the state that count or scale, so that learning where they begin makes no sense.
     """
 
     equations: ClassVar[tuple[str, ...]]
     output: ClassVar[str] = "h_next"
     source: ClassVar[str]
     fused: ClassVar[str | None] = None
+    bookkeeping: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -41,6 +43,16 @@ class Cell(nn.Module, ABC):
     def title(self) -> str:
         """What to call it in messages."""
         return type(self).__name__
+
+    @property
+    def bare(self) -> Cell:
+        """The cell without what was put around it."""
+        return self
+
+    @property
+    def stepper(self) -> Cell:
+        """The cell whose steps and states these are, for kernels: what differs in its beginning only is none."""
+        return self
 
     @property
     def output_size(self) -> int:
@@ -58,6 +70,23 @@ class Cell(nn.Module, ABC):
     @abstractmethod
     def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One step: (B, G) and the state to the output (B, H) and the new state."""
+
+    def bare_state(self, state: Any) -> Any:
+        """The part of a state that belongs to the bare cell."""
+        return state
+
+    def blend(self, old: Any, new: Any, share: Any) -> Any:
+        """The state between two: of each field `share` of the old, 0..1 for each unit, and the rest of the new.
+
+        `bookkeeping` and whole numbers are the new ones. Where that is no mean of what the fields stand for, a cell
+        says better.
+        """
+        kept = {
+            name: torch.lerp(fresh, before, part)
+            for name, before, fresh, part in zip(new._fields, old, new, share, strict=True)
+            if fresh.is_floating_point() and name not in self.bookkeeping
+        }
+        return new._replace(**kept)
 
     def symbols(self) -> dict[str, Tensor]:
         """The weights under the names that `equations` use."""

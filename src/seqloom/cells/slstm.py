@@ -54,6 +54,7 @@ class SLSTM(GatedCell):
         "n_next = k * n + w",
         "h_next = o * c_next / n_next",
     )
+    bookkeeping = ("n", "m")
     source = "Beck et al., xLSTM: Extended long short-term memory, NeurIPS 2024, equations 8 to 17"
 
     def initial_state(self, batch_size: int) -> SLSTMState:
@@ -72,3 +73,11 @@ class SLSTM(GatedCell):
         n = k * n + w
         h = torch.sigmoid(o) * c / torch.where(n == 0, 1, n)
         return h, SLSTMState(h, c, n, m)
+
+    def blend(self, old: SLSTMState, new: SLSTMState, share: SLSTMState) -> SLSTMState:
+        """The mean of h, and of memory and normaliser on one scale; both take the memory's share."""
+        part = share.c
+        m = torch.where(part >= 1, old.m, torch.where(part <= 0, new.m, torch.maximum(old.m, new.m)))
+        k = part * torch.exp((old.m - m).clamp(max=0))
+        w = (1 - part) * torch.exp((new.m - m).clamp(max=0))
+        return SLSTMState(torch.lerp(new.h, old.h, share.h), k * old.c + w * new.c, k * old.n + w * new.n, m)

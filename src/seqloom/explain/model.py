@@ -11,6 +11,7 @@ from seqloom.explain.columns import aligned
 from seqloom.explain.stages import Stage, run_stages
 from seqloom.kernels import KERNELS, Choice
 from seqloom.model import SequenceModel, Topology
+from seqloom.state import size
 
 _STEPS = 50  # past steps where neither the caller nor the recipe names a number
 _NUMBER = 4  # bytes of a float32
@@ -190,8 +191,7 @@ def _reach(model: SequenceModel) -> Reach | None:
 def _streaming(model: SequenceModel) -> str:
     if not model.causal:
         return f"no: the model {model.reads_ahead}, so its answers wait for later steps; leave that out to stream"
-    front, core = model.initial_state(1)
-    held = sum(part.numel() for layer in (front, *core) for state in layer for part in state)
+    held = size(model.initial_state(1))
     return (
         f"yes: the model is causal, no step reads a later one; {held:,} numbers of state for each sequence, "
         "however long it is"

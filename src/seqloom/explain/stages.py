@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from seqloom.layers.pooling import Pooling
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Shape
 from seqloom.sequences import Sequences
+from seqloom.state import size
 
 
 class Stage(NamedTuple):
@@ -80,13 +81,14 @@ def _layers(model: SequenceModel, read: Sequences) -> list[Stage]:
     core, input, stages = model.core, read, []
     cells, state = core.cells(), core.initial_state(len(read.lengths))
     for depth, (layer, layer_state) in enumerate(zip(cells, state, strict=True)):
-        choice = choose(layer[0], input, core.backend)
-        runs = [choice.kernel.run(cell, input, part)[0].values for cell, part in zip(layer, layer_state, strict=True)]
+        steppers = [cell.stepper for cell in layer]
+        choice = choose(steppers[0], input, core.backend)
+        runs = [choice.kernel.run(cell, input, s)[0].values for cell, s in zip(steppers, layer_state, strict=True)]
         made = input.with_values(torch.cat(runs, dim=-1))
         last = depth + 1 == len(cells)
         note = "returns sequences: yes, " + (_after_core(model) if last else "the next layer reads every step")
         kept = sum(_kept_by(cell, input, part) for cell, part in zip(layer, layer_state, strict=True))
-        name = f"core layer {depth + 1}: {type(layer[0]).__name__}" + (" in both directions" if layer[1:] else "")
+        name = f"core layer {depth + 1}: {layer[0].title}" + (" in both directions" if layer[1:] else "")
         stages.append(Stage(name, tuple(made.values.shape), sum(map(_count, layer)), note, kept, choice))
         input = made
     return stages
@@ -135,10 +137,10 @@ def _watched(module: nn.Module, call: Callable[[], Tensor]) -> tuple[Tensor, int
     return made, max(sum(numbers), made.numel())
 
 
-def _kept_by(cell: Cell, input: Sequences, state: tuple[Tensor, ...]) -> int:
+def _kept_by(cell: Cell, input: Sequences, state: Any) -> int:
     """Gates and states of every step."""
     gates = cell.project(input.values[:, :1]).numel()
-    return input.values.shape[1] * (gates + sum(part.numel() for part in state))
+    return input.values.shape[1] * (gates + size(state))
 
 
 def _count(module: nn.Module) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqloom.cells.cell import Cell
 from seqloom.kernels import choose
+from seqloom.layers.cuts import Cuts, cut_at
 from seqloom.sequences import Sequences
+from seqloom.state import select, where
 
 
 class Recurrent(nn.Module):
@@ -25,6 +28,8 @@ class Recurrent(nn.Module):
         bidirectional: also read each row backwards from its true end; such a stack cannot stream.
         dropout: share of features dropped between layers, 0 <= dropout < 1.
         backend: kernel name, or `auto` for the fastest that can run.
+        options: further arguments of the cell, such as `proj_size`.
+        wrap: what is put around each cell, see `seqloom.wrappers`; omitted: nothing.
     """
 
     def __init__(
@@ -37,6 +42,8 @@ class Recurrent(nn.Module):
         bidirectional: bool = False,
         dropout: float = 0.0,
         backend: str = "auto",
+        options: Mapping[str, Any] | None = None,
+        wrap: Callable[[Cell], Cell] | None = None,
     ) -> None:
         super().__init__()
         self.bidirectional = bidirectional
@@ -44,9 +51,10 @@ class Recurrent(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
-            directions = nn.ModuleList(cell(input_size, hidden_size) for _ in range(2 if bidirectional else 1))
-            self.layers.append(directions)
-            input_size = sum(cast(Cell, direction).output_size for direction in directions)
+            made = [cell(input_size, hidden_size, **(options or {})) for _ in range(2 if bidirectional else 1)]
+            directions = [wrap(one) for one in made] if wrap else made
+            self.layers.append(nn.ModuleList(directions))
+            input_size = sum(direction.output_size for direction in directions)
         self.output_size = input_size
 
     def cells(self) -> list[list[Cell]]:
@@ -57,10 +65,22 @@ class Recurrent(nn.Module):
         """The state of every layer and direction before the first step."""
         return tuple(tuple(cell.initial_state(batch_size) for cell in layer) for layer in self.cells())
 
-    def forward(self, input: Sequences, state: Any = None) -> tuple[Sequences, Any]:
-        """Outputs (B, T, D*H), zero on padding, and the state after each row's last valid step."""
+    def forward(self, input: Sequences, state: Any = None, *, reset: Tensor | None = None) -> tuple[Sequences, Any]:
+        """Outputs (B, T, D*H), zero on padding, and the state after each row's last valid step.
+
+        Args:
+            input: (B, T, F).
+            state: before the first step; omitted: the initial one.
+            reset: (B, T) bool, True where a row's state goes back to the initial one before that step: what comes
+                before and what comes from there on are sequences of their own, in both directions.
+
+        Raises:
+            UsageError: `reset` is no boolean (B, T).
+        """
         if state is None:
             state = self.initial_state(len(input.lengths))
+        if reset is not None:
+            return self._in_pieces(cut_at(input, reset), state)
         final = []
         for depth, (layer, layer_state) in enumerate(zip(self.cells(), state, strict=True)):
             if depth:
@@ -70,10 +90,27 @@ class Recurrent(nn.Module):
         return input, tuple(final)
 
     def _layer(self, layer: list[Cell], input: Sequences, state: Any) -> tuple[Sequences, Any]:
-        kernel = choose(layer[0], input, self.backend).kernel
-        output, final = kernel.run(layer[0], input, state[0])
+        steppers = [cell.stepper for cell in layer]
+        kernel = choose(steppers[0], input, self.backend).kernel
+        output, final = kernel.run(steppers[0], input, state[0])
         if not self.bidirectional:
             return output, (final,)
-        backward, backward_final = kernel.run(layer[1], input.reverse(), state[1])
+        backward, backward_final = kernel.run(steppers[1], input.reverse(), state[1])
         both = torch.cat([output.values, backward.reverse().values], dim=-1)
         return input.with_values(both), (final, backward_final)
+
+    def _in_pieces(self, cuts: Cuts, state: Any) -> tuple[Sequences, Any]:
+        """Pieces side by side as rows; the state given enters the first one, or the last one on the way back."""
+        initial = self.initial_state(len(cuts.row))
+        begin = tuple(
+            tuple(
+                where(enters, select(given, cuts.row), new)
+                for enters, given, new in zip((cuts.enters, cuts.enters_backward), layer, fresh, strict=False)
+            )
+            for layer, fresh in zip(state, initial, strict=True)
+        )
+        output, final = self(cuts.pieces, begin)
+        ends = (cuts.last, cuts.first)
+        return cuts.join(output), tuple(
+            tuple(select(part, end) for part, end in zip(layer, ends, strict=False)) for layer in final
+        )
