@@ -57,6 +57,7 @@ class Leaky(Cell):
 
 OWN_CELL = "catalogue:Leaky"
 CELLS: tuple[str, ...] = (
+    "decay_gru",
     "gru",
     "ind_rnn",
     "layer_norm_gru",
@@ -92,6 +93,7 @@ INPUTS: dict[str, dict[Table, Entries]] = {
         },
         "texts": {"region": {"kind": "category"}},
     },
+    "elapsed": {"examples": {"gap": {"kind": "elapsed"}}, "series": {"gap": {"kind": "elapsed"}}},
     "number": {
         "examples": {"age": {"kind": "number"}},
         "series": {"capacity": {"kind": "number"}},
@@ -181,18 +183,29 @@ class Case:
         return frames[self.table]()
 
 
+def _cells(table: Table) -> list[str]:
+    """Cells that can read the table: one that reads elapsed time needs a table that tells it."""
+    return [c for c in CELLS if table in INPUTS["elapsed"] or not find("cells", c, Cell).reads_elapsed]
+
+
+def _core(cell: str) -> dict[str, Any]:
+    """A core of that cell; one that reads elapsed time is shown it."""
+    return {"cell": cell} | ({"elapsed": "gap"} if find("cells", cell, Cell).reads_elapsed else {})
+
+
 def _cases() -> list[Case]:
     found = []
     for kind, tables in OUTPUTS.items():
         for table, outputs in tables.items():
+            cells = _cells(table)
             for given in INPUTS:
                 if table in INPUTS[given]:
-                    core = {"cell": CELLS[len(found) % len(CELLS)]}
-                    inputs = BASE[table] | INPUTS[given][table]
+                    core = _core(cells[len(found) % len(cells)])
+                    inputs = BASE[table] | INPUTS[given][table] | (INPUTS["elapsed"][table] if len(core) > 1 else {})
                     found.append(Case(f"{kind}-{table}-{given}", table, inputs, outputs, core))
             every = {name: entry for given in INPUTS.values() for name, entry in given.get(table, {}).items()}
-            for cell in CELLS if kind in EVERY_CELL else ("gru", "lstm", OWN_CELL):
-                core = {"cell": cell, "num_layers": 2}
+            for cell in cells if kind in EVERY_CELL else ("gru", "lstm", OWN_CELL):
+                core = _core(cell) | {"num_layers": 2}
                 found.append(Case(f"{kind}-{table}-all-{cell}", table, BASE[table] | every, outputs, core))
             if kind in EVERY_CELL:
                 for cell, options in (("projected_lstm", {"proj_size": 3}), (OWN_CELL, {})):
@@ -242,6 +255,7 @@ def examples_frame(rows: int = 36) -> pl.DataFrame:
         "x": [holes(random.normal(5, 2, n).tolist()) for n in lengths],
         "pair": [[holes(step) for step in random.normal(-1, 9, (n, 2)).tolist()] for n in lengths],
         "word": [holes([f"w{k}" for k in random.integers(0, 4, n).tolist()]) for n in lengths],
+        "gap": [holes(random.exponential(3, n).tolist()) for n in lengths],
         "region": holes([f"r{k % 3}" for k in range(rows - 4)]) + ["nowhere"] * 4,
         "age": holes(random.normal(40, 9, rows).tolist()),
         "profile": [random.normal(0, 1, 3).tolist() for _ in range(rows)],
@@ -295,6 +309,7 @@ def series_frame() -> pl.DataFrame:
                     "temperature": random.normal(15, 5) if k % 7 else None,
                     "wind": random.normal(),
                     "promotion": float(random.integers(0, 2)),
+                    "gap": random.exponential(3) if k % 4 else None,
                     "mood": f"m{random.integers(0, 3)}" if k % 5 else None,
                     "event": f"e{random.integers(0, 4)}" if k % 3 else None,
                     "region": "north" if s % 2 else None,

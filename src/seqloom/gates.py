@@ -62,7 +62,7 @@ def evaluate(cell: Cell, x: Tensor, state: Any) -> Values:
     lines = [(name, compile(ast.Expression(value), name, "eval")) for name, value in equations_of(cell).items()]
 
     def one(x: Tensor, parts: tuple[Tensor, ...]) -> Values:
-        scope: dict[str, Any] = _FUNCTIONS | weights | {"x": x} | dict(zip(state._fields, parts, strict=True))
+        scope: dict[str, Any] = _FUNCTIONS | weights | cell.signals(x) | dict(zip(state._fields, parts, strict=True))
         found = {}
         for name, line in lines:
             found[name] = eval(line, {"__builtins__": {}}, scope)

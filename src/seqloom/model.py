@@ -266,13 +266,17 @@ class SequenceModel(nn.Module):
         for output in self.outputs.values():
             output.build(self.core.output_size, joined, core.bidirectional)
 
+    def _joined(self) -> list[tuple[str, Input]]:
+        """The inputs in the order in which they stand side by side: what the core reads as elapsed time is first."""
+        return sorted(self.inputs.items(), key=lambda entry: entry[0] != self.recipe.core.elapsed)
+
     def join(self, batch: Batch) -> Sequences:
         """The features of all inputs side by side, (B, T, F); static ones stand at every step."""
         moving = [batch.inputs[name].shape[1] for name, i in self.inputs.items() if i.role is not Role.STATIC]
         B, longest = len(batch.lengths), int(batch.lengths.max()) if len(batch.lengths) else 0
         T = moving[0] if moving else longest
         parts = []
-        for name, input in self.inputs.items():
+        for name, input in self._joined():
             features = input(batch.inputs[name], batch.scales.get(name))
             parts.append(features.unsqueeze(1).expand(B, T, -1) if input.role is Role.STATIC else features)
         return Sequences(torch.cat(parts, dim=-1), batch.lengths).zero_padding()
@@ -294,8 +298,7 @@ class SequenceModel(nn.Module):
             state = self.initial_state(len(batch.lengths))
         joined = self.join(batch)
         shorter, front = self.front(joined, state.front, final=final)
-        dropped = shorter.with_values(self.core.dropout(shorter.values))
-        states, core = self.core(dropped, state.core)
+        states, core = self.core(self.core.drop(shorter), state.core)
         reading = Reading(states, joined, self._lagged(batch), batch.origins, self.front.factor)
         return reading, ModelState(front, core)
 

@@ -17,6 +17,7 @@ from pydantic import Field, SerializeAsAny, TypeAdapter, ValidationError, Valida
 from seqloom.cells.cell import Cell
 from seqloom.data.settings import DataSettings
 from seqloom.errors import RecipeError, UsageError
+from seqloom.inputs.elapsed import Elapsed
 from seqloom.inputs.input import Input, InputSettings
 from seqloom.layers.beginning import why_no_memory, why_not_orthogonal
 from seqloom.layers.conv import ConvSettings
@@ -33,6 +34,9 @@ class CoreSettings(Settings):
         [], description="convolutions between the joined inputs and the core, first to last; omitted: none"
     )
     cell: str = Field("gru", description="name of a file in seqloom/cells, or an import path package.module:Class")
+    elapsed: str | None = Field(
+        None, description="the input of kind elapsed that says how much time passed, for a cell that reads it"
+    )
     hidden_size: int = Field(64, ge=1, le=65536, description="features of each cell's state")
     num_layers: int = Field(1, ge=1, le=64, description="layers on top of each other")
     bidirectional: bool = Field(False, description="also read backwards; such a model cannot stream")
@@ -145,6 +149,7 @@ def parse_recipe(
     except RecipeError as error:
         raise RecipeError(f"{source.place(('core', 'cell'))}: core.cell: {error}") from error
     _check_options(recipe.core, cell, source)
+    _check_elapsed(recipe, cell, trusted, source)
     _check_beginning(recipe.core, cell, source)
     _check_front(recipe, trusted, source)
     return recipe
@@ -173,6 +178,25 @@ def _check_options(core: CoreSettings, cell: type[Cell], source: Source) -> None
     reason = why_no_recurrent_dropout(cell) if core.recurrent_dropout else None
     if reason is not None:
         raise RecipeError(f"{_named(source, 'core', 'recurrent_dropout')}: {reason}")
+
+
+def _check_elapsed(recipe: Recipe, cell: type[Cell], trusted: Collection[str] | None, source: Source) -> None:
+    """Raise unless a cell that reads elapsed time is shown some, and no other cell is."""
+    core, where = recipe.core, _named(source, "core", "elapsed")
+    kinds = {name: find("inputs", entry.kind, Input, trusted) for name, entry in recipe.inputs.items()}
+    timed = [name for name, kind in kinds.items() if issubclass(kind, Elapsed)]
+    if not cell.reads_elapsed and core.elapsed is not None:
+        raise RecipeError(f"{where}: {cell.__name__} reads no elapsed time; leave it out, or use core.cell: decay_gru")
+    if cell.reads_elapsed and core.elapsed not in timed:
+        raise RecipeError(
+            f"{where}: got {core.elapsed!r}, but {cell.__name__} reads the time between steps; expected the name of an "
+            f"input of kind elapsed, here {', '.join(timed) or 'none: add inputs.gap: {kind: elapsed}'}"
+        )
+    if cell.reads_elapsed and core.front:
+        raise RecipeError(
+            f"{_named(source, 'core', 'front')}: convolutions take steps for evenly spaced, and {cell.__name__} reads "
+            "the time between them; leave one of the two out"
+        )
 
 
 def _check_beginning(core: CoreSettings, cell: type[Cell], source: Source) -> None:

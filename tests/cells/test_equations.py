@@ -20,6 +20,7 @@ FUNCTIONS: dict[str, Any] = {
     "tanh": torch.tanh,
     "exp": torch.exp,
     "logsigmoid": functional.logsigmoid,
+    "softplus": functional.softplus,
     "relu": torch.relu,
     "max": torch.maximum,
     "sqrt": torch.sqrt,
@@ -38,7 +39,7 @@ def rows(cell: Cell, *, seed: int) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 def evaluate(cell: Cell, x: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """Every name that the equations give, for one row."""
-    scope = {**FUNCTIONS, "x": x, **cell.symbols()}
+    scope = {**FUNCTIONS, **cell.signals(x), **cell.symbols()}
     scope |= {name: part[0] for name, part in zip(state._fields, state, strict=True)}  # type: ignore[attr-defined]
     for equation in cell.equations:
         name, _, expression = equation.partition(" = ")

@@ -18,13 +18,14 @@ class Cell(nn.Module, ABC):
 
     Attributes:
         equations: the step as Python expressions in the letters of the code, in order. `x` is the step's
-            input, `W_i @ x` a product with a weight; a name ending in `_next` is the new state; `u.i` is
-            the part of gate i in a vector u of all gates. Functions are those of torch, `max` of two values, and
-            `norm`, which makes mean 0 and deviation 1. They are drawn by `seqloom explain cell`, and a test
-            evaluates them against `step`.
+            input and `dt` its elapsed time where a cell reads that, `W_i @ x` a product with a weight; a name ending
+            in `_next` is the new state; `u.i` is the part of gate i in a vector u of all gates. Functions are those
+            of torch, `max` of two values, and `norm`, which makes mean 0 and deviation 1. They are drawn by `seqloom
+            explain cell`, and a test evaluates them against `step`.
         output: the name in `equations` that the cell returns at each step.
         source: the paper, with the equation where it numbers them.
         fused: the function of `torch` that computes this very recurrence for whole sequences, if any.
+        reads_elapsed: whether the first feature of the input is the time since the step before.
         bookkeeping: fields of the state that count or scale, so that learning where they begin makes no sense.
     """
 
@@ -32,6 +33,7 @@ class Cell(nn.Module, ABC):
     output: ClassVar[str] = "h_next"
     source: ClassVar[str]
     fused: ClassVar[str | None] = None
+    reads_elapsed: ClassVar[bool] = False
     bookkeeping: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -87,6 +89,10 @@ class Cell(nn.Module, ABC):
             if fresh.is_floating_point() and name not in self.bookkeeping
         }
         return new._replace(**kept)
+
+    def signals(self, input: Tensor) -> dict[str, Tensor]:
+        """The input (..., I) under the names that `equations` use."""
+        return {"x": input}
 
     def symbols(self) -> dict[str, Tensor]:
         """The weights under the names that `equations` use."""

@@ -95,4 +95,4 @@ def _symbolic(shapes: Callable[[int, int], Mapping[str, tuple[int, ...]]]) -> di
 def _side(size: int, per_input: int, per_hidden: int) -> str:
     rest = size - 2 * per_input - 3 * per_hidden
     parts = [f"{'' if n == 1 else n}{letter}" for n, letter in ((per_hidden, "H"), (per_input, "I")) if n]
-    return " + ".join(parts + ([str(rest)] if rest or not parts else []))
+    return " + ".join(parts + ([str(rest)] if rest or not parts else [])).replace("+ -", "- ")

@@ -151,7 +151,7 @@ def _end_label(end: str, graph: Graph) -> str:
         names = [name for name, (_, following) in graph.states.items() if following == graph.output]
         return f"{names[0]}_t" if names else f"{graph.nodes[graph.output].letter or 'y'}_t"
     name, _, way = end.rpartition("_")
-    return f"{name}_t−1" if way == "in" and name != "x" else f"{name}_t"
+    return f"{name}_t−1" if way == "in" and name not in graph.inputs else f"{name}_t"
 
 
 def _text(x: int, y: int, text: str, size: int, kind: str = "letter") -> str:

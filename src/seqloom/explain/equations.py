@@ -51,11 +51,13 @@ class Graph:
 
     Attributes:
         nodes: every value; inputs come before those that use them.
+        inputs: what enters each step: `x`, and `dt` where some equation reads it.
         states: by state name, the node of the state that enters and the node of the state that leaves.
         output: the node that the cell returns.
     """
 
     nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
     states: dict[str, tuple[int, int]]
     output: int
 
@@ -63,7 +65,7 @@ class Graph:
 def read_equations(equations: Sequence[str], output: str) -> Graph:
     """The graph of some equations `name = expression`.
 
-    Names that no equation gives, other than `x` and the states, are weights. Sums and products with weights
+    Names that no equation gives, other than `x`, `dt` and the states, are weights. Sums and products with weights
     melt into the box whose function takes them.
 
     Raises:
@@ -73,7 +75,7 @@ def read_equations(equations: Sequence[str], output: str) -> Graph:
     if output not in reader.scope:
         raise UsageError(f"output {output!r} is given by no equation; expected one of {', '.join(reader.scope)}")
     states = {name: (reader.scope[name], reader.scope[f"{name}_next"]) for name in reader.states}
-    return Graph(tuple(reader.nodes), states, reader.scope[output])
+    return Graph(tuple(reader.nodes), reader.inputs, states, reader.scope[output])
 
 
 def _assignment(text: str) -> tuple[str, ast.expr]:
@@ -93,7 +95,9 @@ class _Reader:
     def __init__(self, assignments: list[tuple[str, ast.expr]]) -> None:
         self.nodes: list[Node] = []
         self.states = [name.removesuffix("_next") for name, _ in assignments if name.endswith("_next")]
-        self.scope = {name: self._add(Node(Kind.SIGNAL, name)) for name in ("x", *self.states)}
+        timed = any("dt" in _names(value) for _, value in assignments)
+        self.inputs = ("x", "dt") if timed else ("x",)
+        self.scope = {name: self._add(Node(Kind.SIGNAL, name)) for name in (*self.inputs, *self.states)}
         for name, value in assignments:
             made = len(self.nodes)
             place = self._value(value)

@@ -24,7 +24,7 @@ def readable(equations: Sequence[str]) -> list[str]:
     """
     parsed = [ast.parse(text).body[0] for text in equations]
     assigned = [(target.id, s.value) for s in parsed if isinstance(s, ast.Assign) for target in _names(s.targets)]
-    moments = {"x": "x_t"}
+    moments = {"x": "x_t", "dt": "dt_t"}
     for name, _ in assigned:
         state = name.removesuffix("_next")
         moments |= {name: f"{state}_t"} | ({state: f"{state}_{{t-1}}"} if state != name else {})

@@ -90,7 +90,7 @@ def _layers(model: SequenceModel, read: Sequences) -> list[Stage]:
         kept = sum(_kept_by(cell, input, part) for cell, part in zip(layer, layer_state, strict=True))
         name = f"core layer {depth + 1}: {layer[0].title}" + (" in both directions" if layer[1:] else "")
         stages.append(Stage(name, tuple(made.values.shape), sum(map(_count, layer)), note, kept, choice))
-        input = made
+        input = core.above(made, input)
     return stages
 
 

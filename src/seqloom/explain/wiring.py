@@ -124,7 +124,7 @@ class _Wiring:
 
     def _place_lanes(self) -> dict[int, int]:
         """The height of each signal's bus, by signal; that of x is the lowest."""
-        signals = [self._signal(name) for name in (*self.graph.states, "x")]
+        signals = [self._signal(name) for name in (*self.graph.states, *self.graph.inputs[1:], "x")]
         used = [k for k in signals if self._readers(k)]
         return {k: self._floor + _LANE * (1 + place) for place, k in enumerate(used)}
 
@@ -141,6 +141,9 @@ class _Wiring:
                 y += _LANE
             taken.append(y)
             self.shapes[f"{name}_out"] = Shape(f"{name}_out", Point(self._right_end, y), 2, 1)
+        for name in self.graph.inputs[1:]:
+            y = max([*taken, self._lanes[self._signal(name)] - _LANE]) + _LANE
+            self.shapes[f"{name}_in"] = Shape(f"{name}_in", Point(_LEFT_END, y), 2, 1)
         self.shapes["output"] = Shape("output", Point(self._right_end - 5, top - 6), 2, 1)
         readers = self._readers(self._signal("x"))
         x = self._taps(readers[0])[self._signal("x")].point.x if readers else _FIRST_COLUMN

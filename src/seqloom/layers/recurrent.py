@@ -18,11 +18,12 @@ from seqloom.state import select, where
 class Recurrent(nn.Module):
     """Layers of one cell; each layer returns its whole sequence to the next.
 
-    State is a tuple with one entry for each layer, itself a tuple with one cell state for each direction.
+    State is a tuple with one entry for each layer, itself a tuple with one cell state for each direction. Of a cell
+    that reads elapsed time, the first feature of the input is that time, and every layer is shown it.
 
     Args:
         cell: class of the recurrence.
-        input_size: features F of the input.
+        input_size: features F of the input, the elapsed time included.
         hidden_size: H of each cell.
         num_layers: layers L, at least 1.
         bidirectional: also read each row backwards from its true end; such a stack cannot stream.
@@ -49,13 +50,14 @@ class Recurrent(nn.Module):
         self.bidirectional = bidirectional
         self.backend = backend
         self.dropout = nn.Dropout(dropout)
+        self.reads_elapsed = cell.reads_elapsed
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
             made = [cell(input_size, hidden_size, **(options or {})) for _ in range(2 if bidirectional else 1)]
             directions = [wrap(one) for one in made] if wrap else made
             self.layers.append(nn.ModuleList(directions))
-            input_size = sum(direction.output_size for direction in directions)
-        self.output_size = input_size
+            self.output_size = sum(direction.output_size for direction in directions)
+            input_size = self.output_size + self.reads_elapsed
 
     def cells(self) -> list[list[Cell]]:
         """The cells, by layer and direction."""
@@ -81,13 +83,33 @@ class Recurrent(nn.Module):
             state = self.initial_state(len(input.lengths))
         if reset is not None:
             return self._in_pieces(cut_at(input, reset), state)
-        final = []
+        final, output = [], input
         for depth, (layer, layer_state) in enumerate(zip(self.cells(), state, strict=True)):
             if depth:
-                input = input.with_values(self.dropout(input.values))
-            input, layer_final = self._layer(layer, input, layer_state)
+                input = self.above(output.with_values(self.dropout(output.values)), input)
+            output, layer_final = self._layer(layer, input, layer_state)
             final.append(layer_final)
-        return input, tuple(final)
+        return output, tuple(final)
+
+    def drop(self, input: Sequences) -> Sequences:
+        """Dropout of the first layer's input; the elapsed time is no feature to drop."""
+        dropped = input.with_values(self.dropout(input.values))
+        return self.above(dropped.with_values(dropped.values[..., 1:]), input) if self.reads_elapsed else dropped
+
+    def above(self, output: Sequences, input: Sequences) -> Sequences:
+        """What the layer above reads of a layer's output: with the elapsed time in front, where cells read that."""
+        if not self.reads_elapsed:
+            return output
+        return output.with_values(torch.cat([input.values[..., :1], output.values], dim=-1))
+
+    def _backwards(self, input: Sequences) -> Sequences:
+        """Each row from its end; what passes before a step is then what passed after it."""
+        back = input.reverse()
+        if not self.reads_elapsed or not back.values.shape[1]:
+            return back
+        elapsed = back.values[:, :-1, :1]
+        shifted = torch.cat([torch.zeros_like(back.values[:, :1, :1]), elapsed], dim=1)
+        return back.with_values(torch.cat([shifted, back.values[..., 1:]], dim=-1))
 
     def _layer(self, layer: list[Cell], input: Sequences, state: Any) -> tuple[Sequences, Any]:
         steppers = [cell.stepper for cell in layer]
@@ -95,7 +117,7 @@ class Recurrent(nn.Module):
         output, final = kernel.run(steppers[0], input, state[0])
         if not self.bidirectional:
             return output, (final,)
-        backward, backward_final = kernel.run(steppers[1], input.reverse(), state[1])
+        backward, backward_final = kernel.run(steppers[1], self._backwards(input), state[1])
         both = torch.cat([output.values, backward.reverse().values], dim=-1)
         return input.with_values(both), (final, backward_final)
 
