@@ -15,7 +15,7 @@ SOURCE = Path(seqloom.__file__).parent
 # From the lowest layer to the highest; rooms in one layer do not know each other. Type-only imports count too.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("settings", "lookup"),
+    ("settings", "lookup", "sizes"),
     ("sequences", "state", "saving", "scaling", "standardise", "vocabulary", "tokenizer", "word_vectors"),
     ("data",),
     ("cells",),
@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("outputs",),
     ("recipe", "batch"),
     ("model",),
+    ("budget",),
     ("dataset", "predict", "explain", "artefact"),
     ("leak", "training", "stream"),
     ("evaluate",),

@@ -26,7 +26,7 @@ from seqloom.errors import DataError, UsageError
 from seqloom.evaluate import Evaluation, evaluate, leak_found
 from seqloom.explain import cell as cells
 from seqloom.explain.model import explain_model
-from seqloom.fitting import prepare
+from seqloom.fitting import chunk_plan, prepare
 from seqloom.leak import require_no_leak
 from seqloom.lookup import find
 from seqloom.model import SequenceModel
@@ -162,16 +162,19 @@ def _show_ledger(console: Console, ledger: Ledger, as_json: bool = False, limit:
 
 def explain(console: Console, target: Path, data: Path | None, as_json: bool, trusted: list[str]) -> None:
     """Topology, shapes, parameters and kernels of a recipe or a run."""
+    chunks = None
     if target.is_dir() or target.suffix == ".seqloom":
         model = load(target, trusted=trusted).model
     else:
         model = SequenceModel(load_recipe(target)[0])
         if data is not None:
-            prepare(model, read_dataset(model, data))
+            dataset = read_dataset(model, data)
+            prepare(model, dataset)
+            chunks = chunk_plan(model, dataset)
         else:
             model.assume()
             console.print("No --data given: vocabularies are assumed to hold ten words.", highlight=False)
-    explanation = explain_model(model)
+    explanation = explain_model(model, chunks=chunks)
     if as_json:
         console.print_json(json.dumps(explanation.to_json()))
     else:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from seqloom.batch import encode
+from seqloom.budget import Plan, plan_chunks
 from seqloom.dataset import Dataset, part_places, shortened, thin, training_columns
 from seqloom.evaluate import calibrate
 from seqloom.model import SequenceModel
@@ -57,6 +58,18 @@ def prepare(model: SequenceModel, dataset: Dataset) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.recipe.training.seed)
         model.build()
+
+
+def chunk_plan(model: SequenceModel, dataset: Dataset) -> Plan | None:
+    """How `training.memory` will cut the training sequences of a built model; None without a budget.
+
+    Raises:
+        RecipeError: the budget is too small.
+    """
+    if model.recipe.training.memory is None:
+        return None
+    encoded = encode(dataset.segments, model.inputs, model.outputs)
+    return plan_chunks(model, encoded, part_places(model, dataset, "train"))
 
 
 def validation_places(model: SequenceModel, dataset: Dataset, steps: int | None = None) -> Places:

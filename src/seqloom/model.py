@@ -22,7 +22,7 @@ from seqloom.layers.beginning import make_orthogonal, set_memory
 from seqloom.layers.front import Front, FrontState
 from seqloom.layers.recurrent import Recurrent
 from seqloom.lookup import find
-from seqloom.outputs.output import Output, Reading, Shape
+from seqloom.outputs.output import Output, PooledOutput, Reading, Shape
 from seqloom.recipe import Recipe
 from seqloom.sequences import Sequences
 from seqloom.wrappers import wrap
@@ -40,6 +40,13 @@ class ModelState(NamedTuple):
 
     front: FrontState
     core: Any
+
+
+class Memory(NamedTuple):
+    """What is carried from chunk to chunk: the model's state, and by name what pooled outputs made of the steps."""
+
+    state: ModelState
+    pools: dict[str, Any]
 
 
 class SequenceModel(nn.Module):
@@ -122,9 +129,17 @@ class SequenceModel(nn.Module):
         return f"answers several steps at once, after the last of them ({', '.join(held)})" if held else None
 
     @property
-    def reads_on(self) -> bool:
-        """Whether a sequence may be read in chunks, each answering its own steps, with the state carried."""
-        return self.causal and all(output.shape is Shape.STEPS for output in self.outputs.values())
+    def whole_only(self) -> str | None:
+        """Why sequences must be read whole, or None where `advance` can read them in chunks."""
+        if not self.causal:
+            return f"this model {self.reads_ahead}"
+        for name, input in self.inputs.items():
+            if input.own_axis:
+                return f"inputs.{name} has a time axis of its own"
+        for name, output in self.outputs.items():
+            if output.shape is not Shape.STEPS and not isinstance(output, PooledOutput):
+                return f"outputs.{name} wants {output.shape.value}"
+        return None
 
     def _source(self, output: Output) -> Input:
         for input in self.inputs.values():
@@ -168,27 +183,35 @@ class SequenceModel(nn.Module):
                 f"the forecasts look {sorted(ahead)} steps (horizon, block) ahead; expected the same for all outputs, "
                 "since they read on together: use a recipe for each"
             )
-        self._check_streams()
+        self._check_long()
 
-    def _check_streams(self) -> None:
-        steps, most = self.recipe.training.tbptt_steps, self.recipe.training.batch_tokens
-        if steps is not None and most is not None:
+    def _check_long(self) -> None:
+        settings = self.recipe.training
+        steps, memory, most = settings.tbptt_steps, settings.memory, settings.batch_tokens
+        if steps is not None and memory is not None:
             raise RecipeError(
-                f"training.batch_tokens is {most} and training.tbptt_steps {steps}; with the latter every batch has "
-                "batch_size rows of so many steps: leave one of them out"
+                f"training.tbptt_steps is {steps} and training.memory is {memory}: the first truncates the gradient, "
+                "the second keeps it exact; leave one of them out"
             )
-        if steps is None or self.reads_on:
+        if steps is None and memory is None:
             return
-        if not self.causal:
+        asked = f"training.tbptt_steps is {steps}" if steps is not None else f"training.memory is {memory}"
+        if most is not None:
             raise RecipeError(
-                f"training.tbptt_steps is {steps}, but this model {self.reads_ahead} and cannot carry its state from "
-                "piece to piece; leave tbptt_steps out, or make the model causal"
+                f"training.batch_tokens is {most} and {asked.replace(' is', '')}; with the latter every batch has "
+                "batch_size rows, read chunk by chunk: leave one of them out"
             )
-        name, other = next((n, o) for n, o in self.outputs.items() if o.shape is not Shape.STEPS)
-        raise RecipeError(
-            f"training.tbptt_steps is {steps}, but outputs.{name} wants {other.shape.value}; expected outputs with one "
-            "answer for each step, which any piece of a sequence can learn: leave tbptt_steps out"
-        )
+        if self.whole_only is not None:
+            raise RecipeError(
+                f"{asked}, but {self.whole_only}; expected a causal model whose outputs answer each step or pool the "
+                "steps of a sequence: leave it out, or change the model"
+            )
+        pooled = [name for name, output in self.outputs.items() if output.shape is not Shape.STEPS]
+        if steps is not None and pooled:
+            raise RecipeError(
+                f"{asked}, but outputs.{pooled[0]} wants {self.outputs[pooled[0]].shape.value}; expected outputs with "
+                "one answer for each step, which any piece of a sequence can teach: take training.memory instead"
+            )
 
     def topology(self) -> Topology:
         """Sequence or vector in, sequence or vector out."""
@@ -301,6 +324,36 @@ class SequenceModel(nn.Module):
         states, core = self.core(self.core.drop(shorter), state.core)
         reading = Reading(states, joined, self._lagged(batch), batch.origins, self.front.factor)
         return reading, ModelState(front, core)
+
+    def initial_memory(self, batch_size: int) -> Memory:
+        """What is carried before the first chunk."""
+        like = next(self.core.parameters()).detach()
+        pools = {
+            name: output.pool.initial_state(batch_size, self.core.output_size, like)
+            for name, output in self.outputs.items()
+            if isinstance(output, PooledOutput)
+        }
+        return Memory(self.initial_state(batch_size), pools)
+
+    def advance(self, batch: Batch, memory: Memory, *, final: bool = True) -> tuple[Reading, Memory]:
+        """As `read`, for a chunk of sequences that are read in chunks: pooled outputs remember what they need of it."""
+        reading, state = self.read(batch, memory.state, final=final)
+        pools = {
+            name: output.pool.read(reading.states, memory.pools[name])
+            for name, output in self.outputs.items()
+            if isinstance(output, PooledOutput)
+        }
+        return reading, Memory(state, pools)
+
+    def decode_chunk(self, reading: Reading, memory: Memory, *, final: bool = True) -> dict[str, Tensor]:
+        """Raw answers after `advance`: one for each step of the chunk, and at the end those of pooled outputs."""
+        raw = {}
+        for name, output in self.outputs.items():
+            if not isinstance(output, PooledOutput):
+                raw[name] = output(reading)
+            elif final:
+                raw[name] = output.conclude(output.pool.vector(memory.pools[name]))
+        return raw
 
     def _lagged(self, batch: Batch) -> dict[str, dict[int, Tensor]]:
         """Each series as it was some lags ago, in scaled units."""

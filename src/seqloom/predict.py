@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from seqloom.batch import Batch, Encoded, cut, encode, steps_of
+from seqloom.batch import Batch, Encoded, cut, encode, in_chunks, own_scales, steps_of
 from seqloom.data.segments import Segments
 from seqloom.errors import RecipeError
 from seqloom.model import SequenceModel
@@ -21,6 +21,7 @@ from seqloom.sequences import Ragged
 from seqloom.state import select
 
 BATCH = 256
+CELLS = 8192  # steps of all rows together that are read at once where rows are read in chunks
 PATHS = 100  # futures drawn for each row where blocks are fed back
 
 
@@ -96,6 +97,25 @@ def _carried(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator
             past = cut(encoded, Places(place.segment, start, place.origin, place.origin), model.inputs, {}, scales)
             state, scales, start = model.read(past, state)[1], past.scales, place.origin
             yield Piece(row[None], cut(encoded, place._replace(start=start), model.inputs, {}, scales), state)
+
+
+def read_rows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+    """Raw answers to some rows as a whole, or chunk by chunk with the state carried, whichever the model allows.
+
+    Outputs with one answer for each step answer every chunk, others with the last one. Memory does not grow
+    with the length of rows that are read in chunks.
+    """
+    steps = max(CELLS // max(len(places.segment), 1), 1)
+    if model.whole_only is not None or int((places.origin - places.start).max(initial=0)) <= steps:
+        batch = cut(encoded, places, model.inputs, model.outputs)
+        yield batch, model(batch)
+        return
+    scales, memory = own_scales(encoded, places, model.inputs), model.initial_memory(len(places.segment))
+    chunks = list(in_chunks(places, steps))
+    for k, chunk in enumerate(chunks):
+        batch, final = cut(encoded, chunk, model.inputs, model.outputs, scales), k == len(chunks) - 1
+        reading, memory = model.advance(batch, memory, final=final)
+        yield batch, model.decode_chunk(reading, memory, final=final)
 
 
 def answer_piece(model: SequenceModel, output: Output, piece: Piece) -> Array:

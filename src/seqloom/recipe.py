@@ -24,6 +24,7 @@ from seqloom.layers.conv import ConvSettings
 from seqloom.lookup import find
 from seqloom.outputs.output import Output, OutputSettings, Shape
 from seqloom.settings import Settings
+from seqloom.sizes import parse_size
 from seqloom.wrappers.recurrent_dropout import why_no_recurrent_dropout
 
 
@@ -74,6 +75,11 @@ class TrainingSettings(Settings):
         description="steps of truncated backpropagation through time: each row of a batch runs through the training "
         "sequences so many steps at a time and carries its state on; omitted: whole sequences",
     )
+    memory: str | None = Field(
+        None,
+        description="budget such as 500MB or 2GB for the memory of the training process: long sequences are read in "
+        "chunks and read again for the exact gradient; omitted: no limit",
+    )
     lr: float = Field(2e-3, gt=0, description="largest learning rate")
     schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="how the rate falls after warm-up")
     warmup_steps: int = Field(50, ge=0, description="steps in which the rate rises from zero")
@@ -95,6 +101,13 @@ class TrainingSettings(Settings):
     )
     deterministic: bool = Field(True, description="refuse operations whose result depends on timing")
     seed: int = Field(0, ge=0, description="of weights, order and dropout")
+
+    @field_validator("memory")
+    @classmethod
+    def _size(cls, memory: str | None) -> str | None:
+        if memory is not None:
+            parse_size(memory)
+        return memory
 
 
 class Recipe(Settings):

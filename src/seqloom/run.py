@@ -31,7 +31,7 @@ from seqloom.dataset import Dataset, read_dataset
 from seqloom.errors import RunDirectoryError, UsageError
 from seqloom.evaluate import Evaluation
 from seqloom.explain.model import explain_model
-from seqloom.fitting import fit_model, prepare
+from seqloom.fitting import chunk_plan, fit_model, prepare
 from seqloom.model import SequenceModel
 from seqloom.outputs.forecast import Forecast
 from seqloom.outputs.output import Places
@@ -56,7 +56,7 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
     dataset = read_dataset(model, data)
     prepare(model, dataset)
     model.report(dataset.segments, dataset.ledger)
-    explanation = explain_model(model)
+    explanation = explain_model(model, chunks=chunk_plan(model, dataset))
     with explained(place.parent, error=RunDirectoryError):
         place.parent.mkdir(parents=True, exist_ok=True)
     run = run_directory(place, overwrite)

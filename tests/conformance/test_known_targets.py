@@ -9,10 +9,16 @@ import torch
 from catalogue import CASES, Case, build
 from seqloom.batch import Batch, cut, in_chunks, own_scales
 from seqloom.model import SequenceModel
-from seqloom.outputs.output import Output
+from seqloom.outputs.output import Output, Shape
 from seqloom.recipe import parse_recipe
 
-STEPS = [case for case in CASES if SequenceModel(parse_recipe(case.recipe())).reads_on]
+
+def answers_each_step(case: Case) -> bool:
+    model = SequenceModel(parse_recipe(case.recipe()))
+    return model.causal and all(output.shape is Shape.STEPS for output in model.outputs.values())
+
+
+STEPS = [case for case in CASES if answers_each_step(case)]
 
 
 def totals(model: SequenceModel, output: Output, batch: Batch, state: object = None) -> tuple[np.ndarray, object]:

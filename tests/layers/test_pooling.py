@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -53,6 +54,40 @@ def test_pooling_is_the_formula_of_each_row(
     batch = ragged(lengths, max(extra, 1 - max(lengths)), padding)
     expected = [formula(row) if len(row) else torch.zeros(4, dtype=torch.float64) for row in batch.unpad()]
     torch.testing.assert_close(pool(batch), torch.stack(expected), rtol=1e-14, atol=0)
+
+
+@every_pooling
+@laws
+@given(
+    lengths=st.lists(st.integers(0, 7), min_size=1, max_size=4),
+    edges=st.lists(st.integers(0, 7), max_size=3),
+    levels=st.sampled_from([None, 2]),
+)
+def test_chunks_pool_as_the_whole_does(
+    pool: Pooling, formula: Callable[[Tensor], Tensor], lengths: list[int], edges: list[int], levels: int | None
+) -> None:
+    """Values to the bit but for sums, and gradients where steps tie (two levels) too; zeros are no step's."""
+    batch = ragged(lengths, 1, float("nan"))
+    values = batch.values if levels is None else (batch.values.nan_to_num() * levels).round().clamp(-1, 0)
+    whole, parts = values.clone().requires_grad_(), values.clone().requires_grad_()
+    T = values.shape[1]
+    places = [0, *sorted(min(edge, T) for edge in edges), T]
+    state = pool.initial_state(len(lengths), 4, values)
+    for chunk in batch.with_values(parts).split([b - a for a, b in itertools.pairwise(places)]):
+        state = pool.read(chunk, state)
+    found, expected = pool.vector(state), pool(batch.with_values(whole))
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-15)
+    weight = torch.arange(1.0, 4 * len(lengths) + 1, dtype=torch.float64).reshape(-1, 4)
+    (found * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(parts.grad, whole.grad, rtol=1e-14, atol=1e-15)
+
+
+def test_steps_that_tie_share_the_gradient_of_the_maximum() -> None:
+    values = torch.tensor([[[3.0], [1.0], [3.0], [3.0]]], requires_grad=True)
+    Max()(Sequences.full(values)).sum().backward()
+    assert values.grad is not None
+    torch.testing.assert_close(values.grad.flatten(), torch.tensor([1 / 3, 0, 1 / 3, 1 / 3]))
 
 
 @every_pooling

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqloom import fitting
+from seqloom import fitting, predict
 from seqloom.batch import cut, encode
 from seqloom.dataset import part_places, read_dataset
 from seqloom.errors import DataError, RecipeError
@@ -22,7 +22,6 @@ from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
 from seqloom.recipe import parse_recipe
 from seqloom.state import map_state
-from seqloom.training import measure as measuring
 from seqloom.training.lessons import Material
 from seqloom.training.measure import measure
 from seqloom.training.streams import Line, Streams
@@ -206,12 +205,12 @@ def test_validation_in_chunks_is_validation_of_the_whole(monkeypatch: pytest.Mon
     read: list[int] = []
     original = SequenceModel.read
 
-    def counted(self: SequenceModel, batch: Any, state: Any = None) -> Any:
+    def counted(self: SequenceModel, batch: Any, state: Any = None, *, final: bool = True) -> Any:
         read.append(max(values.shape[:2].numel() for values in batch.inputs.values() if values.dim() == 3))
-        return original(self, batch, state)
+        return original(self, batch, state, final=final)
 
     monkeypatch.setattr(SequenceModel, "read", counted)
-    monkeypatch.setattr(measuring, "CELLS", 40)
+    monkeypatch.setattr(predict, "CELLS", 40)
     chunks = measure(model, material.encoded, material.valid)
     assert max(read) <= 40
     assert len(read) == 5  # 30 steps, 6 at a time
@@ -220,11 +219,25 @@ def test_validation_in_chunks_is_validation_of_the_whole(monkeypatch: pytest.Mon
         assert chunks[name] == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.usefixtures("doubles")
+def test_pooled_outputs_are_validated_in_chunks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled = {"kind": {"kind": "category", "columns": ["place"], "pooling": ["last", "mean", "max"]}}
+    monkeypatch.setitem(RECIPE, "outputs", RECIPE["outputs"] | pooled)
+    monkeypatch.setitem(RECIPE, "training", {})
+    model, material = ready(front=[{"channels": 4, "kernel_size": 3}])
+    whole = measure(model, material.encoded, material.valid)
+    monkeypatch.setattr(predict, "CELLS", 40)
+    chunks = measure(model, material.encoded, material.valid)
+    assert whole.keys() == chunks.keys()
+    for name, value in whole.items():
+        assert chunks[name] == pytest.approx(value, rel=1e-12)
+
+
 def test_a_model_that_reads_backwards_is_validated_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "CELLS", 6)
+    monkeypatch.setattr(predict, "CELLS", 6)
     monkeypatch.setitem(RECIPE, "training", {})
     model, material = ready(bidirectional=True)
-    assert not model.reads_on
+    assert model.whole_only
     batch = cut(material.encoded, material.valid, model.inputs, model.outputs)
     found = measure(model, material.encoded, material.valid)["loss"]
     assert found == pytest.approx(model.loss(model(batch), batch).item(), rel=1e-6)
@@ -236,12 +249,12 @@ def test_a_model_that_reads_backwards_is_validated_whole(monkeypatch: pytest.Mon
         (
             {"outputs": {"tag": {"kind": "labels"}, "kind": {"kind": "category"}}},
             "training.tbptt_steps is 4, but outputs.kind wants one answer for the whole sequence; expected outputs "
-            "with one answer for each step",
+            "with one answer for each step, which any piece of a sequence can teach: take training.memory instead",
         ),
         (
             {"core": {"bidirectional": True}},
             r"training.tbptt_steps is 4, but this model reads each sequence backwards too \(core.bidirectional: "
-            r"true\) and cannot carry its state from piece to piece; leave tbptt_steps out, or make the model causal",
+            r"true\); expected a causal model whose outputs answer each step or pool the steps of a sequence",
         ),
     ],
 )

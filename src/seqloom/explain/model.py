@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from seqloom.budget import Plan
 from seqloom.errors import UsageError
 from seqloom.explain.blank import blank_batch
 from seqloom.explain.columns import aligned
 from seqloom.explain.stages import Stage, run_stages
 from seqloom.kernels import KERNELS, Choice
 from seqloom.model import SequenceModel, Topology
+from seqloom.sizes import format_size
 from seqloom.state import size
 
 _STEPS = 50  # past steps where neither the caller nor the recipe names a number
@@ -61,6 +63,8 @@ class Explanation:
         front: what the convolutions before the core do to a sequence; None where there are none.
         streaming: whether the model is causal, and why.
         from_data: sizes that no recipe holds, since the training part was needed to know them.
+        budget: `training.memory` of the recipe.
+        chunks: how that cuts the training sequences; None where they are not known.
     """
 
     topology: Topology
@@ -72,6 +76,8 @@ class Explanation:
     front: Reach | None
     streaming: str
     from_data: tuple[str, ...]
+    budget: str | None = None
+    chunks: Plan | None = None
 
     @property
     def parameters(self) -> int:
@@ -89,6 +95,7 @@ class Explanation:
             f"Shapes (batch, time, features), {ran}": self._table(),
             "Sizes that came from data": list(self.from_data) or ["none"],
             f"Memory for one training batch of {self.training_rows} rows, an estimate": self._memory(),
+            **({f"Exact gradients within {self.budget}": self._chunks()} if self.budget else {}),
             f"Kernels (backend: {self.backend})": self._kernels(),
             **({"Front end": self.front.to_text()} if self.front else {}),
             "Streaming": [self.streaming],
@@ -108,6 +115,8 @@ class Explanation:
             "stages": [_stage(stage) for stage in self.stages],
             "parameters": self.parameters,
             "memory_mib": {"estimate": True, "rows": self.training_rows, **self.memory},
+            "budget": self.budget,
+            "chunks": self.chunks and {**self.chunks._asdict(), "chunks": self.chunks.chunks, "peak": self.chunks.peak},
             "backend": self.backend,
             "front": self.front and self.front._asdict(),
             "streaming": self.streaming,
@@ -122,6 +131,16 @@ class Explanation:
 
     def _memory(self) -> list[str]:
         return aligned([[name, f"{size:,.2f} MiB"] for name, size in self.memory.items()], right=(1,))
+
+    def _chunks(self) -> list[str]:
+        plan = self.chunks
+        if plan is None:
+            return ["the length of chunks follows from the training sequences: name the table with --data"]
+        parts = {**plan.parts, "predicted peak of the process": plan.peak}
+        return [
+            f"{plan.rows} rows of up to {plan.longest:,} steps: {plan.chunks:,} chunks of {plan.steps:,} steps",
+            *aligned([[name, format_size(size)] for name, size in parts.items()], right=(1,)),
+        ]
 
     def _kernels(self) -> list[str]:
         lines = []
@@ -138,13 +157,16 @@ class Explanation:
         return {name: choice.refusals.get(name, later) for name in others}
 
 
-def explain_model(model: SequenceModel, batch_size: int = 4, steps: int | None = None) -> Explanation:
+def explain_model(
+    model: SequenceModel, batch_size: int = 4, steps: int | None = None, chunks: Plan | None = None
+) -> Explanation:
     """Run a small batch without observations through a built model, and note what happens.
 
     Args:
         model: fitted and built; its weights and mode stay as they are.
         batch_size: rows of the batch that is run, at least 1.
         steps: past steps of each row; omitted: `data.context_length`, or 50 where it is open.
+        chunks: how `training.memory` cuts the training sequences, where they are known.
 
     Raises:
         UsageError: the model is not built, or there is nothing to run.
@@ -172,6 +194,8 @@ def explain_model(model: SequenceModel, batch_size: int = 4, steps: int | None =
         front=_reach(model),
         streaming=_streaming(model),
         from_data=_from_data(model),
+        budget=model.recipe.training.memory,
+        chunks=chunks,
     )
 
 

@@ -16,9 +16,8 @@ from seqloom.outputs.output import (
     ClassOutput,
     OutputSettings,
     Places,
-    Reading,
+    PooledOutput,
     RivalAnswers,
-    Shape,
     Steps,
     Texts,
     masked_cross_entropy,
@@ -36,11 +35,10 @@ class CategorySettings(OutputSettings):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each target spread over all classes")
 
 
-class Category(ClassOutput):
+class Category(PooledOutput, ClassOutput):
     """Probabilities of the classes seen in the training part; the loss is the cross-entropy."""
 
     Settings = CategorySettings
-    shape = Shape.VECTOR
 
     def __init__(self, name: str, settings: CategorySettings) -> None:
         super().__init__(name, settings)
@@ -57,11 +55,6 @@ class Category(ClassOutput):
     def encode(self, values: Column) -> Tensor:
         """(S,) class numbers from 0, -1 where the label is missing or was never seen in training."""
         return torch.from_numpy(self.vocabulary.encode(values.tolist()) - 1)
-
-    def forward(self, reading: Reading) -> Tensor:
-        """(B, K) logits."""
-        raw: Tensor = self.decoder(self.pool(reading.states))
-        return raw
 
     def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
         """Cross-entropy over the rows with a known label."""

@@ -12,7 +12,7 @@ from seqloom.data.segments import Column, Segments
 from seqloom.layers.pooling import Name, pooling
 from seqloom.metrics.number import score_number
 from seqloom.metrics.result import Result
-from seqloom.outputs.output import Array, Output, OutputSettings, Places, Reading, RivalAnswers, Shape, Steps
+from seqloom.outputs.output import Array, OutputSettings, Places, PooledOutput, RivalAnswers, Steps
 from seqloom.rivals.constant import CONSTANTS
 from seqloom.scaling import Scale
 from seqloom.standardise import Standardised, as_matrix
@@ -25,11 +25,10 @@ class NumberSettings(OutputSettings):
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the pooled features dropped")
 
 
-class Number(Standardised, Output):
+class Number(Standardised, PooledOutput):
     """A number, standardised on the training part; its loss is the absolute error: a median."""
 
     Settings = NumberSettings
-    shape = Shape.VECTOR
 
     def __init__(self, name: str, settings: NumberSettings) -> None:
         super().__init__(name, settings)
@@ -45,11 +44,6 @@ class Number(Standardised, Output):
     def encode(self, values: Column) -> Tensor:
         """(S, 1) standardised, NaN where unknown."""
         return torch.from_numpy(self.standard.apply(as_matrix(values)))
-
-    def forward(self, reading: Reading) -> Tensor:
-        """(B, 1), standardised."""
-        raw: Tensor = self.decoder(self.pool(reading.states))
-        return raw
 
     def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
         """Mean absolute error in standardised units."""

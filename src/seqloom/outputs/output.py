@@ -18,6 +18,7 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import DataError
 from seqloom.inputs.input import Input, side_by_side
+from seqloom.layers.pooling import Pooling
 from seqloom.metrics.result import Result
 from seqloom.scaling import Scale
 from seqloom.sequences import Ragged, Sequences
@@ -218,6 +219,28 @@ class Output(nn.Module, ABC):
     def text_rivals(self, segments: Segments, places: Places, training: Column, texts: Texts) -> list[RivalAnswers]:
         """Rivals that read the texts too, for models that do."""
         return []
+
+
+class PooledOutput(Output):
+    """An output that answers from one vector, made of the core's outputs step by step or all at once.
+
+    Attributes:
+        pool: from the steps to one vector.
+        decoder: from that vector to raw answers.
+    """
+
+    shape = Shape.VECTOR
+    pool: Pooling
+    decoder: nn.Module
+
+    def forward(self, reading: Reading) -> Tensor:
+        """(B, ...) raw answers."""
+        return self.conclude(self.pool(reading.states))
+
+    def conclude(self, vector: Tensor) -> Tensor:
+        """One vector for each row to raw answers (B, ...)."""
+        raw: Tensor = self.decoder(vector)
+        return raw
 
 
 class ClassOutput(Output):

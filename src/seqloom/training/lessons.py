@@ -62,10 +62,22 @@ class Lessons(ABC):
     def restore(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027 -- most ways of learning carry nothing
         """Take back what `tensors` gave."""
 
+    @property
+    def low(self) -> bool:
+        """Whether the forward pass runs in bfloat16."""
+        return self.settings.precision == "bfloat16"
+
+    def arithmetic(self) -> torch.autocast:
+        """The precision of the forward pass, as a context."""
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.low)
+
     def loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """The mean loss of a batch that is read on from `state`, and the state after it."""
-        low = self.settings.precision == "bfloat16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low):
+        with self.arithmetic():
             reading, state = self.model.read(batch, state)
             raw = self.model.decode(reading)
-        return self.model.loss({name: answer.float() for name, answer in raw.items()} if low else raw, batch), state
+        return self.model.loss(self.full(raw), batch), state
+
+    def full(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw answers in the precision of losses."""
+        return {name: answer.float() for name, answer in raw.items()} if self.low else raw

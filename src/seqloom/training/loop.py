@@ -22,6 +22,7 @@ from seqloom.errors import Interrupted
 from seqloom.model import SequenceModel
 from seqloom.recipe import TrainingSettings
 from seqloom.training.checkpoint import load_checkpoint, save_checkpoint
+from seqloom.training.exact import Exact
 from seqloom.training.finite import stop_non_finite
 from seqloom.training.interrupt import Interrupt
 from seqloom.training.journal import Journal
@@ -143,7 +144,10 @@ def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher
 
 def _lessons(model: SequenceModel, material: Material) -> Lessons:
     """The way of learning that the recipe asks for."""
-    return (Streams if model.recipe.training.tbptt_steps else Windows)(model, material)
+    settings = model.recipe.training
+    if settings.tbptt_steps is not None:
+        return Streams(model, material)
+    return Windows(model, material) if settings.memory is None else Exact(model, material)
 
 
 def _step(lessons: Lessons, optimizer: torch.optim.AdamW, step: int) -> tuple[float, float]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from seqloom.batch import Batch, Encoded, cut, in_chunks, own_scales
+from seqloom.batch import Encoded
 from seqloom.model import SequenceModel
-from seqloom.outputs.output import Places, Reading
-from seqloom.predict import in_batches
-
-CELLS = 8192  # steps of all rows together that are read at once where the state can be carried on
+from seqloom.outputs.output import Places
+from seqloom.predict import in_batches, read_rows
 
 
 class Found(NamedTuple):
@@ -49,12 +46,12 @@ def measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str,
 def _measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str, float]:
     """Loss and metrics of some rows: means over their chunks, weighted by known targets."""
     found: dict[str, list[Found]] = {name: [] for name in model.outputs}
-    for batch, reading in _readings(model, encoded, places):
-        raw = model.decode(reading)
-        for name, output in model.outputs.items():
+    for batch, raw in read_rows(model, encoded, places):
+        for name, answer in raw.items():
+            output = model.outputs[name]
             scale = batch.scales.get(output.source) if output.source else None
-            loss = model.output_loss(name, raw[name], batch).item()
-            metric = output.monitor(output.answers(raw[name], scale), batch.targets[name].numpy())
+            loss = model.output_loss(name, answer, batch).item()
+            metric = output.monitor(output.answers(answer, scale), batch.targets[name].numpy())
             found[name].append(Found(output.known(batch.targets[name]), loss, metric))
     losses = {name: _mean([(f.loss, f.known) for f in parts]) for name, parts in found.items()}
     scores = {"loss": sum(output.weight * losses[name] for name, output in model.outputs.items())}
@@ -70,17 +67,3 @@ def _mean(values: list[tuple[float, int]]) -> float:
         return values[0][0]
     total = sum(known for _, known in values)
     return sum(value * known for value, known in values if known) / max(total, 1)
-
-
-def _readings(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[tuple[Batch, Reading]]:
-    """Some rows as a whole, or chunk by chunk with the state carried, whichever the model allows."""
-    steps = max(CELLS // len(places.segment), 1)
-    if not model.reads_on or int((places.origin - places.start).max()) <= steps:
-        batch = cut(encoded, places, model.inputs, model.outputs)
-        yield batch, model.read(batch)[0]
-        return
-    scales, state = own_scales(encoded, places, model.inputs), None
-    for chunk in in_chunks(places, steps):
-        batch = cut(encoded, chunk, model.inputs, model.outputs, scales)
-        reading, state = model.read(batch, state)
-        yield batch, reading
