@@ -8,6 +8,7 @@ of L steps, a state of S bytes and A bytes kept for each step, that is `T / L * 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,8 +71,8 @@ def plan_chunks(model: SequenceModel, encoded: Encoded, places: Places) -> Plan:
     step, state = _cost(model, encoded, places, rows)
     there = {
         "Python and libraries": PROCESS,
-        "the table": TABLE * _table(encoded),
-        "weights, gradients, moments": COPIES * sum(w.numel() * w.element_size() for w in model.parameters()),
+        "the table": TABLE * _tensor_bytes([*encoded.inputs.values(), *encoded.targets.values()]),
+        "weights, gradients, moments": COPIES * _tensor_bytes(model.parameters()),
     }
     room = parse_size(settings.memory) - sum(there.values())
     steps = _longest_chunk(room, longest, step, state)
@@ -129,7 +130,8 @@ def _kept(model: SequenceModel, encoded: Encoded, places: Places, steps: int) ->
         reading, memory = model.advance(batch, model.initial_memory(len(batch.lengths)))
         loss = model.loss(model.decode_chunk(reading, memory), batch)
     del loss
-    return sum(saved.values()) + NODE * nodes + _batch_bytes(batch.inputs) + _batch_bytes(batch.targets), _bytes(memory)
+    read = _tensor_bytes([*batch.inputs.values(), *batch.targets.values()])
+    return sum(saved.values()) + NODE * nodes + read, _bytes(memory)
 
 
 def _bytes(state: Any) -> int:
@@ -144,10 +146,6 @@ def _bytes(state: Any) -> int:
     return sum(sizes)
 
 
-def _batch_bytes(tensors: dict[str, Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
-def _table(encoded: Encoded) -> int:
-    columns = [column for column in encoded.inputs.values() if isinstance(column, Tensor)]
-    return sum(column.numel() * column.element_size() for column in [*columns, *encoded.targets.values()])
+def _tensor_bytes(tensors: Iterable[object]) -> int:
+    """Of those that are tensors; inputs that hold none are not read in chunks."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, Tensor))

@@ -115,9 +115,12 @@ CASES = [
     *[(POOLED, {"cell": cell}) for cell in ("gru", "lstm", "catalogue:Leaky")],
     (POOLED | STEPS, {"cell": "lstm", "front": [{"channels": 4, "kernel_size": 3, "dilation": 2}]}),
     (POOLED, {"cell": "gru", "front": FRONT}),
+    (STEPS, {"cell": "gru", "learned_state": True, "recurrent_dropout": 0.4, "zoneout": 0.2, "num_layers": 1}),
 ]
 every_case = pytest.mark.parametrize(
-    ("outputs", "core"), CASES, ids=[f"{'-'.join(o)}-{c['cell']}{'-front' if 'front' in c else ''}" for o, c in CASES]
+    ("outputs", "core"),
+    CASES,
+    ids=[f"{'-'.join(o)}-{c['cell']}{'-front' * ('front' in c)}{'-options' * ('zoneout' in c)}" for o, c in CASES],
 )
 
 
