@@ -18,6 +18,7 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.settings import DataSettings
 from seqloom.data.tables import locate_table, read_table
 from seqloom.dataset import Dataset, read_dataset, training_columns
+from seqloom.doctor.at_work import at_work
 from seqloom.doctor.diseases import Diagnosis, diagnose, merged, to_json
 from seqloom.doctor.examine import admit, examine, trace_some
 from seqloom.doctor.treatment import keep_former, treated
@@ -342,13 +343,15 @@ def doctor(console: Console, run: Path, data: Path | None, apply: Path | None) -
     data = run_data(run, data)
     with console.status("looking at states, gates and gradients"):
         patient = admit(run, data)
-        traced, _ = trace_some(patient)
+        traced, places = trace_some(patient)
         findings = examine(patient, traced)
         found = diagnose(findings, patient.model.recipe)
     console.print(describe(findings, found), markup=False, highlight=False, soft_wrap=True)
     document = {"diagnoses": [to_json(diagnosis) for diagnosis in found], **findings.to_json()}
     write_json(run / "doctor.json", document)
-    _say_files(console, run, ["doctor.json"])
+    write_json(run / "gates.json", at_work(patient, traced, places))
+    write_report(run)
+    _say_files(console, run, ["doctor.json", "report.html"])
     if apply is not None:
         _apply(console, run, found, apply)
     return document

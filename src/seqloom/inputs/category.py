@@ -67,6 +67,10 @@ class Category(Input):
         """(N, 1) int64 codes."""
         return torch.from_numpy(self.vocabulary.encode(values.tolist())).unsqueeze(1)
 
+    def word(self, code: int) -> str:
+        """The text; a question mark for what training never showed."""
+        return self.vocabulary.words[code - 1] if code else "?"
+
     def forward(self, encoded: Tensor, scale: Scale | None) -> Tensor:
         """(..., 1) codes to (..., features)."""
         codes = encoded.squeeze(-1)

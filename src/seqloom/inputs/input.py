@@ -102,6 +102,10 @@ class Input(nn.Module, ABC):
     def report(self, values: Column, ledger: Ledger) -> None:
         """Enter what encoding the column leaves out; called once the input is fitted."""
 
+    def word(self, code: int) -> str:
+        """What a whole number in `encode` stands for, as people read it."""
+        return str(code)
+
     def scale(self, past: Tensor) -> Scale | None:
         """The scale of each row's own past (B, T, F), for inputs that are scaled by it."""
         return None

@@ -120,6 +120,10 @@ class Text(OwnAxis):
         repeated = self._in_another_column(values, read)
         return Ragged(offsets, torch.stack([codes, torch.from_numpy(read.column), repeated], dim=1))
 
+    def word(self, code: int) -> str:
+        """The token."""
+        return self.tokenizer.words[code]
+
     def tokens(self, values: Column) -> ReadTokens:
         """The tokens of each row in the order in which they are read."""
         parts = [self._column_tokens(texts) for texts in _by_column(values)]

@@ -57,6 +57,8 @@ class RunFiles:
     explanation: str | None
     recipe: str | None
     environment: Mapping[str, Any] | None
+    doctor: Mapping[str, Any] | None
+    gates: Mapping[str, Any] | None
     problems: tuple[str, ...]
 
 
@@ -101,6 +103,8 @@ def read_run(path: Path) -> RunFiles:
         explanation=reader.read("explain.txt", _text),
         recipe=reader.read("recipe.full.yaml", _text) or reader.read("recipe.yaml", _text),
         environment=reader.read("environment.json", _object),
+        doctor=reader.read("doctor.json", _object),
+        gates=reader.read("gates.json", _object),
         problems=tuple(reader.problems),
     )
 

@@ -13,6 +13,8 @@ from seqloom.report.sections.coming import coming
 from seqloom.report.sections.confusion import confusion
 from seqloom.report.sections.coverage import coverage
 from seqloom.report.sections.data import data
+from seqloom.report.sections.doctor import doctor
+from seqloom.report.sections.gates import gates
 from seqloom.report.sections.learning import learning
 from seqloom.report.sections.rivals import rivals
 from seqloom.report.sections.scatter import scatter
@@ -49,6 +51,8 @@ def _sections(run: RunFiles) -> Iterator[Html | None]:
     for output in run.outputs:
         yield from _answers(run, output)
     yield learning(run)
+    yield doctor(run)
+    yield gates(run)
     yield ledger(run)
     yield model(run)
     yield recipe(run)
