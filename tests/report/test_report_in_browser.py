@@ -80,3 +80,23 @@ def test_an_empty_run_opens_too(tmp_path: Path, look: Callable[[Path, int], dict
     (tmp_path / "run").mkdir()
     seen = look(write_report(tmp_path / "run"), 390)
     assert (seen["figures"], seen["links"], seen["wide"]) == (0, 6, 390)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_gates_and_gradients_are_drawn(
+    tmp_path: Path, look: Callable[[Path, int], dict[str, object]], width: int
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    part = {"name": "c", "kind": "state", "values": [[0.1 * step for step in range(50)]] * 16}
+    layer = {"name": "layer 1", "units": list(range(1, 17)), "first": 1, "parts": [part]}
+    inputs = [{"name": "x", "numbers": list(range(50))}, {"name": "word", "words": ["(", ")"] * 25}]
+    example = {"id": "a", "inputs": inputs, "layers": [layer]}
+    gates = {"examples": [example, example], "steps_per_core_step": 1, "followers": []}
+    curve = {"name": "layer 1", "gradient_by_lag": [0.5**lag for lag in range(40)]}
+    found = {"diagnoses": [], "layers": [curve], "reach": {"steps": None, "reason": "no lag was found to matter"}}
+    for name, document in {"gates": gates, "doctor": found}.items():
+        (run / f"{name}.json").write_text(json.dumps(document))
+    seen = look(write_report(run), width)
+    assert seen["figures"] == seen["drawn"] == 2
+    assert (seen["wide"], seen["overflowing"], seen["sliders"]) == (width, 0, 1)
