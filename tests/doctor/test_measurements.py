@@ -88,6 +88,16 @@ def test_every_cell_and_output_is_measured(name: str) -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in built.model.state_dict().items())
 
 
+def test_what_is_put_around_a_cell_does_not_hide_it() -> None:
+    """With dropout off in evaluation, a learned state that begins at zero and no zoneout, all is as without."""
+    plain, wrapped = patient("lstm"), patient("lstm", learned_state=True, recurrent_dropout=0.5)
+    before, after = seen(plain)[0].layers[0], seen(wrapped)[0].layers[0]
+    np.testing.assert_allclose(after.gradient, before.gradient, rtol=1e-5)
+    assert (after.saturated, after.memory) == (before.saturated, before.memory)
+    zoned = seen(patient("lstm", zoneout=0.5))[0].layers[0]
+    assert zoned.left(8) > 4 * before.left(8), "half of each state is kept besides what the gates keep"
+
+
 def test_a_cell_of_your_own_without_equations_is_measured_without_gates() -> None:
     subject = begin(parse_recipe(adding_recipe({"cell": OWN_CELL, "hidden_size": 5}, {})), adding(300, 12))
     findings, _ = seen(subject)

@@ -74,9 +74,9 @@ def trace(model: SequenceModel, batch: Batch) -> Trace:
 
 @contextmanager
 def _recording(model: SequenceModel) -> Iterator[list[Track]]:
-    """While it is open, every step of the core's cells is noted."""
+    """While it is open, every step of the core's cells, inside what is put around them, is noted."""
     tracks = [
-        Track(f"layer {depth}{' backward' * direction}", cell, torch.zeros(0, dtype=torch.int64))
+        Track(f"layer {depth}{' backward' * direction}", cell.bare, torch.zeros(0, dtype=torch.int64))
         for depth, layer in enumerate(model.core.cells(), start=1)
         for direction, cell in enumerate(layer)
     ]
