@@ -12,12 +12,13 @@ import torch
 import seqloom
 from catalogue import BY_NAME, Built, build
 from seqloom.batch import cut
-from seqloom.errors import RecipeError
+from seqloom.errors import RecipeError, StreamingError
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Reading
 from seqloom.recipe import parse_recipe, parse_text
 from seqloom.sequences import Sequences
-from seqloom.state import from_bytes, to_bytes
+from seqloom.state import from_bytes, map_state, to_bytes
+from seqloom.stream import Stream
 
 RECIPE = """\
 inputs:
@@ -82,12 +83,12 @@ def test_an_answer_is_held_over_the_steps_it_stands_for() -> None:
     states = torch.arange(6.0).reshape(2, 3, 1) + 1
     reading = Reading(
         Sequences(states, torch.tensor([3, 1])).zero_padding(),
-        Sequences(torch.zeros(2, 6, 2), torch.tensor([6, 1])),
+        Sequences(torch.zeros(2, 5, 2), torch.tensor([5, 1])),
         {},
-        torch.tensor([6, 1]),
+        torch.tensor([5, 1]),
         factor=2,
     )
-    assert reading.each_step().squeeze(-1).tolist() == [[1, 1, 2, 2, 3, 3], [4, 0, 0, 0, 0, 0]]
+    assert reading.each_step().squeeze(-1).tolist() == [[1, 1, 2, 2, 3], [4, 0, 0, 0, 0]]
 
 
 def read(built: Built) -> tuple[Reading, Any]:
@@ -100,6 +101,31 @@ def test_the_state_of_a_model_is_a_value_with_its_front_end() -> None:
     assert len(state.front) == 2
     saved = from_bytes(to_bytes(state), like=built.model.initial_state(1))
     assert to_bytes(saved) == to_bytes(state)
+
+
+def test_a_stream_keeps_back_what_a_stride_still_waits_for() -> None:
+    """Borders within a stride, a push of no step: the state is that of one push, and of a whole that goes on."""
+    model = SequenceModel(parse_text(RECIPE, "recipe.yaml"))
+    model.assume()
+    steps = pl.DataFrame({"x": np.random.default_rng(0).normal(size=30).tolist()})
+    whole, parts = Stream(model), Stream(model)
+    whole.push(steps)
+    for first, stop in ((0, 5), (5, 5), (5, 6), (6, 21), (21, 30)):
+        parts.push(steps[first:stop])
+    assert whole.state.model is not None
+    assert whole.state.model.front[1].wait.tolist() == [1]  # 30 steps are seven strides of four, and two of the next
+    map_state(close, parts.state.model, whole.state.model)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    return found
+
+
+def test_a_held_answer_is_not_streamed() -> None:
+    model = SequenceModel(parse_text(RECIPE.replace("kind: category", "kind: labels, hold: true"), "recipe.yaml"))
+    with pytest.raises(StreamingError, match=r"answers several steps at once, after the last of them \(outputs.answer"):
+        Stream(model)
 
 
 def test_a_front_end_is_saved_with_the_model(tmp_path: Any) -> None:
