@@ -19,6 +19,7 @@ from seqloom.recipe import parse_recipe, parse_text
 from seqloom.sequences import Sequences
 from seqloom.state import from_bytes, map_state, to_bytes
 from seqloom.stream import Stream
+from seqloom.training.updates import weights_by_part
 
 RECIPE = """\
 inputs:
@@ -126,6 +127,14 @@ def test_a_held_answer_is_not_streamed() -> None:
     model = SequenceModel(parse_text(RECIPE.replace("kind: category", "kind: labels, hold: true"), "recipe.yaml"))
     with pytest.raises(StreamingError, match=r"answers several steps at once, after the last of them \(outputs.answer"):
         Stream(model)
+
+
+def test_the_updates_of_a_front_end_are_watched() -> None:
+    model = SequenceModel(parse_text(RECIPE, "recipe.yaml"))
+    model.assume()
+    parts = weights_by_part(model)
+    assert list(parts) == ["front", "layer 1", "outputs"]
+    assert sum(map(len, parts.values())) == len(list(model.parameters()))
 
 
 def test_a_front_end_is_saved_with_the_model(tmp_path: Any) -> None:

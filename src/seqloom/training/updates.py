@@ -11,7 +11,7 @@ Parts = dict[str, list[Tensor]]
 
 
 def weights_by_part(model: SequenceModel) -> Parts:
-    """Copies of the trained weights by part: `inputs`, `layer 1`, `layer 2` and so on, `outputs`."""
+    """Copies of the trained weights by part: `inputs`, `front`, `layer 1`, `layer 2` and so on, `outputs`."""
     return {name: [weight.detach().clone() for weight in found] for name, found in _parts(model).items()}
 
 
@@ -22,7 +22,7 @@ def relative_updates(model: SequenceModel, before: Parts) -> dict[str, float]:
 
 
 def _parts(model: SequenceModel) -> Parts:
-    modules: dict[str, nn.Module] = {"inputs": nn.ModuleList(model.inputs.values())}
+    modules: dict[str, nn.Module] = {"inputs": nn.ModuleList(model.inputs.values()), "front": model.front}
     modules |= {f"layer {depth}": nn.ModuleList(cells) for depth, cells in enumerate(model.core.cells(), start=1)}
     modules["outputs"] = nn.ModuleList(model.outputs.values())
     weights: Parts = {name: [w for w in part.parameters() if w.requires_grad] for name, part in modules.items()}
