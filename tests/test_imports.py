@@ -16,7 +16,7 @@ SOURCE = Path(seqloom.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings", "lookup", "sizes"),
-    ("sequences", "state", "saving", "scaling", "standardise", "vocabulary", "tokenizer", "word_vectors"),
+    ("sequences", "state", "saving", "scaling", "standardise", "vocabulary", "ranking", "tokenizer", "word_vectors"),
     ("data",),
     ("cells",),
     ("wrappers",),
