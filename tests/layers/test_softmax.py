@@ -1,0 +1,89 @@
+"""The softmax over many items: in pieces, in bfloat16, and against items that were drawn."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+import seqloom.layers.softmax
+from seqloom.layers.sampled_softmax import log_expected, log_uniform, sampled_softmax_loss
+from seqloom.layers.softmax import questions_at_once, softmax_loss
+
+
+def questions(n: int, E: int, V: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Query, weight, bias and target."""
+    torch.manual_seed(3)
+    made = [torch.randn(*shape, dtype=dtype) for shape in ((n, E), (V, E), (V,))]
+    return (*(part.requires_grad_() for part in made), torch.randint(0, V, (n,)))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("at_once", [1, 4 * 17, 1_000_000])
+def test_any_pieces_give_the_cross_entropy(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seqloom.layers.softmax, "SCORES_AT_ONCE", at_once)
+    *weights, target = questions(9, 5, 17)
+    query, weight, bias = weights
+    assert questions_at_once(17) == max(1, at_once // 17)
+    expected = cross_entropy(query @ weight.t() + bias, target)
+    loss = softmax_loss(query, weight, bias, target)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
+    found, wanted = (torch.autograd.grad(3 * value, weights) for value in (loss, expected))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(softmax_loss(query, weight, bias, target), expected, rtol=0, atol=1e-12)
+
+
+def test_gradient_against_finite_differences() -> None:
+    *weights, target = questions(3, 2, 5)
+    assert torch.autograd.gradcheck(lambda *w: softmax_loss(*w, target), weights)
+
+
+def test_scores_far_apart_stay_finite() -> None:
+    query = torch.tensor([[1e4]], requires_grad=True)
+    loss = softmax_loss(query, torch.tensor([[1.0], [-1.0]]), torch.zeros(2), torch.tensor([1]))
+    assert loss.item() == pytest.approx(2e4)
+    loss.backward()
+    assert query.grad is not None
+    assert query.grad.item() == pytest.approx(2.0)
+
+
+def test_autocast_runs_the_products_in_its_type() -> None:
+    *weights, target = questions(64, 32, 50, torch.float32)
+    exact = softmax_loss(*weights, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = softmax_loss(*weights, target)
+    assert loss.dtype == torch.float32
+    assert loss.item() != exact.item()
+    for low, high in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(exact, weights), strict=True):
+        # bfloat16 keeps 8 bits of each factor.
+        assert (low - high).norm() < 0.02 * high.norm()
+
+
+def test_log_uniform_draws_are_as_frequent_as_expected() -> None:
+    torch.manual_seed(0)
+    drawn = log_uniform(200_000, 50)
+    share = torch.bincount(drawn, minlength=50) / len(drawn)
+    expected = log_expected(torch.arange(50), 1, 50).exp()
+    assert float(expected.sum()) == pytest.approx(1, abs=1e-6)
+    assert float((share - expected).abs().max()) < 0.004
+    assert share[0] == pytest.approx(math.log(2) / math.log(51), abs=0.004)
+
+
+def test_many_draws_come_near_the_full_softmax() -> None:
+    """Loss and gradient of the question: the estimate is without bias."""
+    query, weight, bias, target = questions(6, 4, 40)
+    torch.manual_seed(1)
+    loss = sampled_softmax_loss(query, weight, bias, target, samples=200_000)
+    exact = softmax_loss(query, weight, bias, target)
+    assert loss.item() == pytest.approx(exact.item(), abs=0.02)
+    (found,), (wanted,) = (torch.autograd.grad(value, [query]) for value in (loss, exact))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.01)
+
+
+def test_a_draw_of_the_target_is_not_counted_twice() -> None:
+    """With one item there is nothing else to draw: the target has all probability."""
+    loss = sampled_softmax_loss(torch.ones(1, 2), torch.ones(1, 2), torch.zeros(1), torch.tensor([0]), samples=5)
+    assert loss.item() == 0
