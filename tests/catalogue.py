@@ -94,6 +94,7 @@ INPUTS: dict[str, dict[Table, Entries]] = {
         "texts": {"region": {"kind": "category"}},
     },
     "elapsed": {"examples": {"gap": {"kind": "elapsed"}}, "series": {"gap": {"kind": "elapsed"}}},
+    "items": {"examples": {"word": {"kind": "items", "size": 5}, "films": {"kind": "items", "size": 3}}},
     "number": {
         "examples": {"age": {"kind": "number"}},
         "series": {"capacity": {"kind": "number"}},
@@ -126,6 +127,19 @@ OUTPUTS: dict[str, dict[Table, Entries]] = {
         "texts": {"price": {"kind": "number"}},
     },
     "span": {"texts": {"part": {"kind": "span", "within": "review", "longest": 3, "no_answer": True}}},
+    "items": {
+        "examples": {
+            "next": {"kind": "items", "columns": ["word"], "top": 2, "tied": False, "samples": 3},
+            "film": {
+                "kind": "items",
+                "columns": ["films"],
+                "tied": False,
+                "repeats": False,
+                "negatives": 3,
+                "asked_from": "first",
+            },
+        }
+    },
     "labels": {"examples": {"tags": {"kind": "labels"}}, "series": {"phase": {"kind": "labels"}}},
     "forecast": {
         "series": {"coming": {"kind": "forecast", "columns": ["sales", "visits"], "horizon": 3, "intervals": [80]}}
@@ -211,18 +225,21 @@ def _cases() -> list[Case]:
                 for cell, options in (("projected_lstm", {"proj_size": 3}), (OWN_CELL, {})):
                     core = {"cell": cell, "options": options, "num_layers": 2, **WRAPPED}
                     found.append(Case(f"{kind}-{table}-wrapped-{cell}", table, BASE[table] | every, outputs, core))
-            both = {"cell": "lstm", "bidirectional": True}
+            both = {"cell": "lstm", "bidirectional": not find("outputs", kind, Output).next_asked}
             found.append(Case(f"{kind}-{table}-both-ways", table, BASE[table] | every, outputs, both))
             for name, front, answers in _fronts(kind, outputs):
                 core = {"cell": "gru", "front": front}
                 found.append(Case(f"{kind}-{table}-all-{name}", table, BASE[table] | every, answers, core))
+    tied = {name: {**entry, "tied": True} for name, entry in OUTPUTS["items"]["examples"].items()}
+    found.append(Case("items-examples-tied", "examples", INPUTS["items"]["examples"], tied, {"cell": "gru"}))
     return found
 
 
 def _fronts(kind: str, outputs: Entries) -> Iterator[tuple[str, list[dict[str, Any]], Entries]]:
     """The front ends before which an output can stand, and what it says then."""
     yield "front", FRONT, outputs
-    yield "front-ahead", FRONT_AHEAD, outputs
+    if not find("outputs", kind, Output).next_asked:
+        yield "front-ahead", FRONT_AHEAD, outputs
     if find("outputs", kind, Output).shape is Shape.VECTOR:
         yield "front-shorter", FRONT_SHORTER, outputs
     if kind == "labels":
@@ -254,6 +271,8 @@ def examples_frame(rows: int = 36) -> pl.DataFrame:
         "split": part,
         "x": [holes(random.normal(5, 2, n).tolist()) for n in lengths],
         "pair": [[holes(step) for step in random.normal(-1, 9, (n, 2)).tolist()] for n in lengths],
+        "films": [random.permutation([f"f{k}" for k in range(12)])[:n].tolist() for n in lengths],
+        "first": [2.0] * (rows - 16) + [float(max(n, 1)) for n in lengths[-16:]],
         "word": [holes([f"w{k}" for k in random.integers(0, 4, n).tolist()]) for n in lengths],
         "gap": [holes(random.exponential(3, n).tolist()) for n in lengths],
         "region": holes([f"r{k % 3}" for k in range(rows - 4)]) + ["nowhere"] * 4,

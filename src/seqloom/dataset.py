@@ -52,7 +52,9 @@ def column_uses(model: SequenceModel) -> list[ColumnUse]:
     for output in model.outputs.values():
         for column in output.columns:
             role: Literal["target", "written"] = "written" if output.shape is Shape.SPAN else "target"
-            uses[column] = ColumnUse(column, "text" if output.reads_text else "number", role)
+            uses[column] = ColumnUse(column, "text" if output.reads_text else "number", role, output.next_asked)
+        for column in output.numbers:
+            uses.setdefault(column, ColumnUse(column, "number", "static"))
     for input in model.inputs.values():
         for column in input.columns:
             found = ColumnUse(column, "text" if input.reads_text else "number", _role(input))
@@ -93,8 +95,8 @@ def read_dataset(
     frame = _frame(model, data, ledger)
     uses = column_uses(model)
     if not learn:
-        present = set(frame.columns)
-        uses = [use for use in uses if use.name in present or not use.asked_for or model.horizon]
+        wanted = {*frame.columns, *(column for input in model.inputs.values() for column in input.columns)}
+        uses = [use for use in uses if use.name in wanted or model.horizon]
     if model.recipe.data.time is None:
         return _examples(model, frame, uses, ledger, learn)
     return _series(model, frame, uses, ledger, learn, model.horizon if horizon is None else horizon)

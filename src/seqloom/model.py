@@ -79,6 +79,7 @@ class SequenceModel(nn.Module):
                 output.attach(self._source(output))
             if output.shape is Shape.SPAN:
                 output.attach(self._read_text(output))
+            output.tie(self.inputs)
         self._check()
 
     @property
@@ -177,6 +178,12 @@ class SequenceModel(nn.Module):
             raise RecipeError("no input has a time axis and no output has one; expected a sequence on either side")
         if self.horizon and any(output.shape is not Shape.OWN for output in self.outputs.values()):
             raise RecipeError("a forecast and an answer of another kind stand side by side; use a recipe for each")
+        for name, output in self.outputs.items():
+            if output.next_asked and not self.causal:
+                raise RecipeError(
+                    f"outputs.{name} asks for what comes next, but this model {self.reads_ahead} and has seen it "
+                    "already; leave that out"
+                )
         ahead = {(output.horizon, output.block) for output in self.outputs.values()}
         if len(ahead) > 1:
             raise RecipeError(

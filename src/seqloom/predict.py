@@ -60,7 +60,7 @@ def answer(model: SequenceModel, encoded: Encoded, places: Places) -> Answers:
 
 def answer_frames(model: SequenceModel, segments: Segments, places: Places) -> dict[str, pl.DataFrame]:
     """Answers at many places as tables for people, by output."""
-    values = answer(model, encode(segments, model.inputs, {}), places).values
+    values = answer(model, encode(segments, model.inputs, model.outputs), places).values
     return {name: output.frame(values[name], segments, places) for name, output in model.outputs.items()}
 
 
@@ -72,7 +72,7 @@ def _scales(parts: list[Scale], order: Steps) -> Scale:
 def _windows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Piece]:
     """Places in batches, each row read from its own start."""
     for rows in in_batches(encoded, places):
-        yield Piece(rows, cut(encoded, places.take(rows), model.inputs, {}), None)
+        yield Piece(rows, cut(encoded, places.take(rows), model.inputs, model.outputs), None)
 
 
 def in_batches(encoded: Encoded, places: Places) -> Iterator[Steps]:
@@ -125,7 +125,8 @@ def answer_piece(model: SequenceModel, output: Output, piece: Piece) -> Array:
     if isinstance(output, Forecast) and int((batch.lengths - batch.origins).max()) > output.block:
         return feed_back(model, output, batch, piece.state)
     reading, _ = model.read(batch, piece.state)
-    return output.answers(output(reading), scale)
+    raw, target = output(reading), batch.targets.get(output.name)
+    return output.answers(raw, scale) if target is None else output.compared(raw, scale, target)
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -57,7 +57,7 @@ class Trained:
         dataset = read_dataset(self.model, data, learn=False, horizon=horizon)
         places = coming_places(self.model, dataset, horizon)
         require_known_ahead(self.model, dataset, places)
-        return answer_frames(self.model, dataset.segments, places)[name]
+        return self.model.outputs[name].ahead(answer_frames(self.model, dataset.segments, places)[name])
 
     def _output(self, name: str | None) -> Output:
         outputs = self.model.outputs

@@ -38,11 +38,13 @@ class ColumnUse:
             `target` (known up to now, to be forecast or predicted); `cell` (one value per segment, read as it
             stands by an input that makes a sequence of it); `written` (one text per segment, read as it stands, to
             be written or found by an output; no class).
+        next_asked: whether the target of a step is the value of the step after it.
     """
 
     name: str
     kind: Literal["number", "text"]
     role: Literal["past", "known", "static", "target", "cell", "written"]
+    next_asked: bool = False
 
     @property
     def asked_for(self) -> bool:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from seqloom.data.calendar_grid import season_length
 from seqloom.data.columns import ColumnUse, Floats
+from seqloom.data.items import check_items
 from seqloom.data.leaks import leaking_shift
 from seqloom.data.ledger import Ledger, Severity
 from seqloom.data.segments import Column, Segments
@@ -67,11 +68,13 @@ def check_examples(segments: Segments, uses: Sequence[ColumnUse], split: Example
         column, owner = _values(segments, use.name)
         _check_present(use, column, owner, ledger)
         part = split.part[owner]
-        if use.role == "cell" and use.kind == "text":
+        if use.next_asked:
+            check_items(segments, use.name, split, ledger)
+        elif use.role == "cell" and use.kind == "text":
             _check_texts(use.name, column, ledger)
         elif use.kind == "text" and use.role != "written" and _is_category(use, column):
             _check_unseen(use.name, column, part == "train", owner, ledger)
-        if use.role == "target" and use.kind == "text":
+        if use.role == "target" and use.kind == "text" and not use.next_asked:
             _check_labels(use.name, column, owner, ledger)
         if use.kind == "number" and column.ndim == 1:
             _check_example_range(use.name, column.astype(np.float64), part == "train", owner, ledger)
@@ -365,7 +368,7 @@ def _check_repeated_examples(
 
     Texts are equal that differ in case and spaces only.
     """
-    inputs = [use.name for use in uses if not use.asked_for]
+    inputs = [use.name for use in uses if not use.asked_for or use.next_asked]
     if not inputs:
         return
     keys = list(_contents(segments, inputs))

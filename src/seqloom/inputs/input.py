@@ -19,6 +19,7 @@ from seqloom.scaling import Scale
 from seqloom.sequences import Ragged
 from seqloom.settings import Settings
 from seqloom.standardise import Standardised
+from seqloom.vocabulary import Vocabulary
 
 
 class Role(StrEnum):
@@ -140,6 +141,54 @@ class OwnAxis(Input):
 
 class StandardisedInput(Standardised, Input):
     """An input of numbers that learns their mean and deviation from the training part."""
+
+
+class EmbeddedInput(Input):
+    """An input of texts or ids, each with a learned embedding; missing and unseen ones share code 0.
+
+    Attributes:
+        unknown_rate: share of values shown as unknown in training, so that unseen ones are handled.
+        vocabulary: what the training part holds, known after `fit` or `restore`.
+        embedding: (codes, features) weights, made by `build`.
+    """
+
+    reads_text = True
+    missing = float(Vocabulary.unknown)
+    vocabulary: Vocabulary
+    embedding: nn.Embedding
+
+    def __init__(self, name: str, settings: InputSettings, unknown_rate: float) -> None:
+        super().__init__(name, settings)
+        self.unknown_rate = unknown_rate
+
+    def fit(self, values: Column) -> None:
+        """The vocabulary of the training part."""
+        self.vocabulary = Vocabulary.fit(values.tolist())
+
+    def fitted(self) -> dict[str, Any]:
+        """The words, in the order of their codes."""
+        return {"words": self.vocabulary.words}
+
+    def restore(self, fitted: dict[str, Any]) -> None:
+        """The words."""
+        self.vocabulary = Vocabulary(fitted["words"])
+
+    def encode(self, values: Column) -> Tensor:
+        """(N, 1) int64 codes."""
+        return torch.from_numpy(self.vocabulary.encode(values.tolist())).unsqueeze(1)
+
+    def word(self, code: int) -> str:
+        """The text of a code; a question mark for what training never showed."""
+        return self.vocabulary.words[code - 1] if code else "?"
+
+    def forward(self, encoded: Tensor, scale: Scale | None) -> Tensor:
+        """(..., 1) codes to (..., features)."""
+        codes = encoded.squeeze(-1)
+        if self.training and self.unknown_rate:
+            hidden = torch.rand(codes.shape, device=codes.device) < self.unknown_rate
+            codes = torch.where(hidden, torch.zeros_like(codes), codes)
+        embedded: Tensor = self.embedding(codes)
+        return embedded
 
 
 def side_by_side(columns: list[Column]) -> Column:

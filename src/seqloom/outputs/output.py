@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
 
@@ -120,15 +121,19 @@ class Output(nn.Module, ABC):
         horizon: steps after the origin that it answers.
         block: how many of them it answers at once, and is trained on.
         source: name of the input whose scale its answers share, if any.
+        next_asked: whether the answer of a step is its column's value at the step after it.
+        numbers: static columns of numbers that it reads besides.
     """
 
     Settings: ClassVar[type[OutputSettings]]
     shape: ClassVar[Shape]
     reads_text: ClassVar[bool] = False
+    next_asked: ClassVar[bool] = False
     missing: ClassVar[float] = float("nan")
     horizon: int = 0
     block: int = 0
     source: str | None = None
+    numbers: Sequence[str] = ()
 
     def __init__(self, name: str, settings: OutputSettings) -> None:
         super().__init__()
@@ -139,6 +144,9 @@ class Output(nn.Module, ABC):
     def attach(self, source: Input) -> None:
         """Share the scale of the input that holds the past of its own columns."""
         self.source = source.name
+
+    def tie(self, inputs: dict[str, Input]) -> None:
+        """Share weights with an input, where that is declared; called before anything is fitted."""
 
     @property
     def per_row(self) -> bool:
@@ -197,6 +205,10 @@ class Output(nn.Module, ABC):
     def answers(self, raw: Tensor, scale: Scale | None) -> Array:
         """Raw answers to natural units, (B, ...)."""
 
+    def compared(self, raw: Tensor, scale: Scale | None, target: Tensor) -> Array:
+        """Answers where the truth is at hand, for outputs whose whole answers are too large to be kept without it."""
+        return self.answers(raw, scale)
+
     @abstractmethod
     def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
         """A metric to watch while training: its name, and its value in natural units, a mean over known targets."""
@@ -207,6 +219,10 @@ class Output(nn.Module, ABC):
     @abstractmethod
     def frame(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
         """Answers as a table for people, with ids, dates and the truth `y` where it is known."""
+
+    def ahead(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a frame that answer new data: all of them, unless only what comes next is asked for."""
+        return frame
 
     @abstractmethod
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:

@@ -76,7 +76,8 @@ class Lessons(ABC):
         with self.arithmetic():
             reading, state = self.model.read(batch, state)
             raw = self.model.decode(reading)
-        return self.model.loss(self.full(raw), batch), state
+            loss = self.model.loss(self.full(raw), batch)
+        return loss, state
 
     def full(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
         """Raw answers in the precision of losses."""

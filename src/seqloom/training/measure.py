@@ -51,7 +51,8 @@ def _measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str
             output = model.outputs[name]
             scale = batch.scales.get(output.source) if output.source else None
             loss = model.output_loss(name, answer, batch).item()
-            metric = output.monitor(output.answers(answer, scale), batch.targets[name].numpy())
+            answers = output.compared(answer, scale, batch.targets[name])
+            metric = output.monitor(answers, batch.targets[name].numpy())
             found[name].append(Found(output.known(batch.targets[name]), loss, metric))
     losses = {name: _mean([(f.loss, f.known) for f in parts]) for name, parts in found.items()}
     scores = {"loss": sum(output.weight * losses[name] for name, output in model.outputs.items())}
