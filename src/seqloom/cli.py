@@ -127,17 +127,25 @@ def evaluate(
     _work().evaluate_run(_console(), run, data, json, trust or [])
 
 
-@app.command(epilog=_example("seqloom predict runs/first --data new.csv -o answers.csv"))
+@app.command(epilog=_example('seqloom predict runs/first --data new.csv -o answers.csv, or: --text "So dull."'))
 def predict(
     run: Annotated[Path, typer.Argument(help="run directory or .seqloom file")],
-    data: Data,
-    output: Output,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="table or folder; omitted: JSON lines from standard input")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="where to write; omitted: JSON lines to standard output")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="a text to answer; once for each column the model reads")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="which output, where there are several")] = None,
     horizon: Annotated[int | None, typer.Option(help="coming steps; omitted: as trained")] = None,
     trust: Trust = None,
 ) -> None:
-    """Answers for new data, as csv, jsonl or parquet."""
-    _work().predict(_console(), run, data, output, name, horizon, trust or [])
+    """Answers for new data, as csv, jsonl or parquet, or through a pipe; or for one text."""
+    console = _console(output is None and not text)
+    _work().predict(console, run, data, output, text or [], name=name, horizon=horizon, trusted=trust or [])
 
 
 @app.command(epilog=_example("seqloom backtest runs/first --data sales.csv -o forecasts.csv"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from seqloom.cells.cell import Cell
 from seqloom.data.guess import guess_series
 from seqloom.data.ledger import Ledger
 from seqloom.data.settings import DataSettings
-from seqloom.data.tables import locate_table, read_table
+from seqloom.data.tables import locate_table, read_json_lines, read_table
 from seqloom.dataset import Dataset, read_dataset, training_columns
 from seqloom.doctor.at_work import at_work
 from seqloom.doctor.diseases import Diagnosis, diagnose, merged, to_json
@@ -28,6 +29,7 @@ from seqloom.evaluate import Evaluation, evaluate, leak_found
 from seqloom.explain import cell as cells
 from seqloom.explain.model import explain_model
 from seqloom.fitting import chunk_plan, prepare
+from seqloom.inputs.text import Text
 from seqloom.leak import require_no_leak
 from seqloom.lookup import find
 from seqloom.model import SequenceModel
@@ -296,12 +298,66 @@ def _plain(value: float, digits: int) -> str:
 
 
 def predict(
-    console: Console, run: Path, data: Path, output: Path, name: str | None, horizon: int | None, trusted: list[str]
+    console: Console,
+    run: Path,
+    data: Path | None,
+    output: Path | None,
+    texts: list[str],
+    *,
+    name: str | None,
+    horizon: int | None,
+    trusted: list[str],
 ) -> None:
-    """Answers for new data."""
-    answers = load(run, trusted=trusted).predict(data, output=name, horizon=horizon)
-    write_frame(output, answers)
-    console.print(f"{len(answers)} answers written to {output}", highlight=False)
+    """Answers for a table, for JSON lines from standard input, or for one text."""
+    trained = load(run, trusted=trusted)
+    source, ledger = _to_answer(trained, data, texts), Ledger()
+    answers = trained.predict(source, output=name, horizon=horizon, ledger=ledger)
+    _show_ledger(console, ledger, limit=MOST_SHOWN)
+    if output is not None:
+        write_frame(output, answers)
+        console.print(f"{len(answers)} answers written to {output}", highlight=False)
+    elif texts:
+        _show_answer(console, answers)
+    else:
+        sys.stdout.write(plain_dates(answers).write_ndjson())
+
+
+def _to_answer(trained: Trained, data: Path | None, texts: list[str]) -> Path | pl.DataFrame:
+    if data is not None and texts:
+        raise UsageError(f"both --data {data} and --text are given; expected one of them")
+    if data is not None:
+        return data
+    if texts:
+        return _one_row(trained, texts)
+    if sys.stdin.isatty():
+        raise UsageError("nothing to answer: give --data FILE or --text TEXT, or pipe JSON lines in")
+    return read_json_lines(sys.stdin.buffer.read(), "standard input")
+
+
+def _one_row(trained: Trained, texts: list[str]) -> pl.DataFrame:
+    """A table of one row with the given texts, in the order in which the model's columns stand in its recipe."""
+    columns = [column for input in trained.model.inputs.values() if isinstance(input, Text) for column in input.columns]
+    others = [c for i in trained.model.inputs.values() if not isinstance(i, Text) for c in i.columns]
+    if not columns or others:
+        read = ", ".join(columns + others)
+        raise UsageError(f"--text answers for models that read texts alone; this one reads {read}: use --data")
+    if len(texts) != len(columns):
+        raise UsageError(f"--text is given {len(texts)} times; expected it once for each of: {', '.join(columns)}")
+    empty = [column for column, text in zip(columns, texts, strict=True) if not text.strip()]
+    if empty:
+        raise UsageError(f"the text for {', '.join(empty)} is empty; expected some words")
+    return pl.DataFrame({column: [text] for column, text in zip(columns, texts, strict=True)})
+
+
+def _show_answer(console: Console, answers: pl.DataFrame) -> None:
+    """One answer: each of its parts by name, chances from the likeliest on."""
+    row = {name: value for name, value in answers.row(0, named=True).items() if name not in ("id", "y")}
+    chances = sorted((name for name in row if name.startswith("p-")), key=lambda name: -row[name])
+    table = Table(show_header=False)
+    for name in [*(name for name in row if name not in chances), *chances[:MOST_SHOWN]]:
+        if row[name] is not None:
+            table.add_row({"y_hat": "answer"}.get(name, name.removeprefix("p-")), _cell(row[name]))
+    console.print(table)
 
 
 def backtest_run(

@@ -11,6 +11,7 @@ import polars as pl
 
 from seqloom.artefact import load_artefact, save_artefact
 from seqloom.backtest import backtest
+from seqloom.data.ledger import Ledger
 from seqloom.data.series import missing
 from seqloom.data.splits import Part
 from seqloom.dataset import Dataset, coming_places, read_dataset
@@ -37,13 +38,16 @@ class Trained:
         self.model = model
         self.receipt = receipt
 
-    def predict(self, data: object, *, output: str | None = None, horizon: int | None = None) -> pl.DataFrame:
+    def predict(
+        self, data: object, *, output: str | None = None, horizon: int | None = None, ledger: Ledger | None = None
+    ) -> pl.DataFrame:
         """Answers for new data: for forecasts the coming steps of every series.
 
         Args:
             data: a path, a Polars or a pandas frame with the columns that the inputs read.
             output: which output, where there are several.
             horizon: coming steps, for forecasts; that of the recipe where omitted.
+            ledger: where to enter what was found in the data, such as texts that are too long to be read whole.
 
         Raises:
             UsageError: no such output, or a horizon below 1.
@@ -54,7 +58,8 @@ class Trained:
             raise UsageError(f"horizon is {horizon}, but output {name!r} is no forecast; leave the horizon out")
         if horizon is not None and horizon < 1:
             raise UsageError(f"horizon is {horizon}; expected 1 or more")
-        dataset = read_dataset(self.model, data, learn=False, horizon=horizon)
+        dataset = read_dataset(self.model, data, learn=False, horizon=horizon, ledger=ledger)
+        self.model.report(dataset.segments, dataset.ledger)
         places = coming_places(self.model, dataset, horizon)
         require_known_ahead(self.model, dataset, places)
         return self.model.outputs[name].ahead(answer_frames(self.model, dataset.segments, places)[name])

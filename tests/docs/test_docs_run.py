@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,13 +133,29 @@ def _command(line: str) -> None:
     program = Path(words[0]).name
     if program == "seqloom":
         expected = re.search(r"# exit code (\d+)", line)
-        assert _exit_code(words[1:]) == (int(expected[1]) if expected else 0), line
+        with _fed(words) as arguments:
+            found = _exit_code(arguments)
+        assert found == (int(expected[1]) if expected else 0), line
     elif words[:2] == ["mkdir", "-p"]:
         Path(words[2]).mkdir(parents=True, exist_ok=True)
     elif program == "make":
         _require_target(words[1:])
     else:
         assert program in ELSEWHERE, f"{line!r}: {program} is neither run nor known"
+
+
+@contextmanager
+def _fed(words: list[str]) -> Iterator[list[str]]:
+    """The arguments of a command, with standard input from the file after `<`, where there is one."""
+    if words[-2:-1] != ["<"]:
+        yield words[1:]
+        return
+    before = sys.stdin
+    with Path(words[-1]).open(encoding="utf-8") as sys.stdin:
+        try:
+            yield words[1:-2]
+        finally:
+            sys.stdin = before
 
 
 def _exit_code(arguments: list[str]) -> int:

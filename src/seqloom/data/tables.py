@@ -12,6 +12,7 @@ import difflib
 import gzip
 import io
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from seqloom.data.settings import DataSettings
 from seqloom.errors import DataError, UsageError
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
+_ODD_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 
 
@@ -147,6 +149,11 @@ def _text_bytes(file: Path) -> bytes:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"'{file}' is not a whole gzip file: {error}. Compress it again.") from error
+    return _checked(data, file)
+
+
+def _checked(data: bytes, file: Path) -> bytes:
+    """Bytes that are UTF-8 text, without byte order mark."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"'{file}' is UTF-16 text; expected UTF-8. Save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`).")
     if (zero := data.find(b"\0")) >= 0:
@@ -261,12 +268,57 @@ def _header(record: str, file: Path, separator: str) -> list[str]:
     return names
 
 
+def read_json_lines(data: bytes, source: str) -> pl.DataFrame:
+    """The table in JSON lines that came from elsewhere than a file; `source` says from where, for errors.
+
+    Raises:
+        DataError: they are empty, or no such lines; names the line.
+    """
+    place = Path(source)
+    if not data:
+        raise DataError(f"'{place}' is empty (0 bytes); expected one JSON object on each line")
+    return _read_json_lines(_checked(data, place), place)
+
+
 def _read_json_lines(data: bytes, file: Path) -> pl.DataFrame:
+    _check_escapes(data, file)
     try:
         return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
     except pl.exceptions.PolarsError:
         # Slower, but it names the bad line, and reads the NaN that Python's json writes.
         return _read_json_slowly(data, file)
+
+
+def _check_escapes(data: bytes, file: Path) -> None:
+    """Escapes of what is no character, which the fast reader would take for something else without a word.
+
+    Half of a surrogate pair stands for nothing by itself, and a NUL ends texts elsewhere.
+    """
+    if not _ODD_ESCAPE.search(data):
+        return
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not _ODD_ESCAPE.search(line):
+            continue
+        try:
+            said = _texts_within(json.loads(line))
+        except json.JSONDecodeError:
+            return  # named by the slow reader
+        odd = next((mark for mark in said if mark == "\0" or "\ud800" <= mark <= "\udfff"), None)
+        if odd is not None:
+            kind = "a NUL" if odd == "\0" else "half of a surrogate pair"
+            raise DataError(
+                f"'{file}', line {number}: a text holds \\u{ord(odd):04x}, {kind}, which is no character. Write the "
+                "text again as UTF-8, and leave that out."
+            )
+
+
+def _texts_within(value: object) -> str:
+    """All texts in a JSON value, one after the other."""
+    if isinstance(value, dict):
+        return "".join(map(_texts_within, [*value, *value.values()]))
+    if isinstance(value, list):
+        return "".join(map(_texts_within, value))
+    return value if isinstance(value, str) else ""
 
 
 def _read_json_slowly(data: bytes, file: Path) -> pl.DataFrame:
