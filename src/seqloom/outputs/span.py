@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -141,12 +140,15 @@ class Span(Output):
     def _occurrences(words: str, spans: Steps, answers: list[str]) -> list[tuple[int, int]]:
         """First and last token of every place at which an answer stands, as far as it is read."""
         found = []
-        for answer in dict.fromkeys(answers):
-            for match in re.finditer(re.escape(answer.strip()), words) if answer.strip() else ():
-                first = int(np.searchsorted(spans[:, 1], match.start(), side="right"))
-                last = int(np.searchsorted(spans[:, 0], match.end(), side="left")) - 1
-                if first <= last and spans[first, 0] <= match.start() and match.end() <= spans[last, 1]:
+        for answer in dict.fromkeys(answer.strip() for answer in answers):
+            start = words.find(answer) if answer else -1
+            while start >= 0:
+                end = start + len(answer)
+                first = int(np.searchsorted(spans[:, 1], start, side="right"))
+                last = int(np.searchsorted(spans[:, 0], end, side="left")) - 1
+                if first <= last and spans[first, 0] <= start and end <= spans[last, 1]:
                     found.append((first, last))
+                start = words.find(answer, start + 1)
         return found
 
     def report(self, values: Column, ledger: Ledger) -> None:
