@@ -13,13 +13,19 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqloom.layers import GRU, LSTM, RNN
 
+# torch itself says once that it has a slower way for projections.
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+
 LAYERS = [(LSTM, nn.LSTM), (GRU, nn.GRU), (RNN, nn.RNN)]
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"num_layers": 2, "bidirectional": True, "batch_first": True},
     {"bias": False, "batch_first": True},
 ]
-every = [pytest.param(ours, theirs, options) for ours, theirs in LAYERS for options in OPTIONS]
+every = [pytest.param(ours, theirs, options) for ours, theirs in LAYERS for options in OPTIONS] + [
+    pytest.param(LSTM, nn.LSTM, {"proj_size": 2, "num_layers": 2, "bidirectional": True}),
+    pytest.param(RNN, nn.RNN, {"nonlinearity": "relu", "num_layers": 2}),
+]
 
 
 def states(final: Any) -> tuple[Tensor, ...]:
@@ -59,7 +65,8 @@ def test_rows_are_as_if_alone(ours: Any, theirs: Any, options: dict[str, Any], w
     lengths = [2, 0, 5, 1, 5]
     input = torch.randn(5, 5, 3, dtype=torch.float64)
     depth = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
-    parts = tuple(torch.randn(depth, 5, 4, dtype=torch.float64) for _ in range(2 if theirs is nn.LSTM else 1))
+    widths = [options.get("proj_size", 4), 4] if theirs is nn.LSTM else [4]
+    parts = tuple(torch.randn(depth, 5, width, dtype=torch.float64) for width in widths)
     hx = (parts if theirs is nn.LSTM else parts[0]) if with_state else None
     expected, final = one_by_one(layer, input, hx, lengths)
     dirty = input.clone()
@@ -116,3 +123,39 @@ def test_wrong_lengths_are_named() -> None:
     packed = pack_padded_sequence(input, torch.tensor([4, 4]), batch_first=True)
     with pytest.raises(TypeError, match="a PackedSequence knows its lengths"):
         layer(packed, lengths=torch.tensor([4, 4]))
+
+
+@pytest.mark.parametrize(("ours", "theirs", "options"), every)
+def test_lengths_are_a_packed_sequence(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
+    """The same results as torch's way of saying it, packing, in float32, for rows in any order."""
+    torch.manual_seed(0)
+    layer, reference = ours(3, 4, **options), theirs(3, 4, **options)
+    reference.load_state_dict(layer.state_dict())
+    first, lengths = layer.batch_first, torch.tensor([2, 5, 1, 5])
+    input = torch.randn(4, 5, 3) if first else torch.randn(5, 4, 3)
+    packed = pack_padded_sequence(input, lengths, first, enforce_sorted=False)
+    expected, final = reference(packed)
+    output, end = layer(input, lengths=lengths)
+    torch.testing.assert_close(output, pad_packed_sequence(expected, first)[0])
+    for one, other in zip(states(end), states(final), strict=True):
+        torch.testing.assert_close(one, other)
+    again, _ = layer(packed)
+    torch.testing.assert_close(pad_packed_sequence(again, first)[0], output)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), LAYERS)
+def test_the_constructor_is_torchs(ours: Any, theirs: Any) -> None:
+    """Positional arguments and defaults too: time comes first unless `batch_first` says otherwise."""
+    assert isinstance(ours(3, 4), theirs)
+    output, _ = ours(3, 4)(torch.zeros(5, 2, 3), lengths=torch.tensor([5, 1]))
+    assert output.shape == (5, 2, 4)
+    assert bool((output[1:, 1] == 0).all())
+
+
+def test_rows_all_empty_give_the_state_they_were_given() -> None:
+    layer = LSTM(3, 4, proj_size=2, batch_first=True)
+    state = torch.randn(1, 2, 2), torch.randn(1, 2, 4)
+    output, (h, c) = layer(torch.full((2, 5, 3), float("nan")), state, lengths=torch.zeros(2, dtype=torch.int64))
+    assert torch.equal(output, torch.zeros(2, 5, 2))
+    assert torch.equal(h, state[0])
+    assert torch.equal(c, state[1])
