@@ -151,12 +151,13 @@ def examples_recipe(frame: pl.DataFrame, inputs: dict[str, str], outputs: dict[s
     """
     kinds = guess_kinds(frame)
     outputs = outputs or _guessed_output(kinds, inputs)
-    inputs = inputs or _guessed_inputs(frame, kinds, outputs)
+    following = [name for name, kind in outputs.items() if kind == "items"]
+    inputs = inputs or _guessed_inputs(frame, kinds, outputs) | dict.fromkeys(following, "items")
     return {
         "seqloom": 1,
         "data": {"split": {"valid": 0.15, "test": 0.15}},
         "inputs": {_name(n, {}): {**INPUT_ENTRIES.get(k, {"kind": k}), "columns": [n]} for n, k in inputs.items()},
-        "core": {"cell": "lstm", "hidden_size": 64, "bidirectional": True, "dropout": 0.2},
+        "core": {"cell": "lstm", "hidden_size": 64, "bidirectional": not following, "dropout": 0.2},
         "outputs": {_name(n, {}): {"kind": k, "columns": [n]} for n, k in outputs.items()},
         "training": {"steps": 1000, "batch_size": 32},
     }

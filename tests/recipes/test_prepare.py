@@ -103,7 +103,62 @@ def test_m4_joins_train_and_test(tmp_path: Path) -> None:
         assert (places.origin.tolist(), places.stop.tolist()) == ([400], [400 + horizon])
 
 
-@pytest.mark.parametrize("name", ["ridership", "cash-machines", "sensors", "m4"])
+def test_sessions_are_put_together_from_their_beginnings(tmp_path: Path) -> None:
+    learned = [f"{k} {k + 1} {k + 2}" for k in range(1, 21)]
+    tested = ["5 6 7\t8", "5 6\t7", "5\t6", "9\t9", "5\t6"]
+    for name, text in (("train_sessions.txt.gz", learned), ("test_prefix_target.tsv.gz", tested)):
+        (tmp_path / name).write_bytes(gzip.compress(("\n".join(text) + "\n").encode()))
+    assert "the test part asks for 5 items" in prepare("sessions", tmp_path, tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "sessions.jsonl").read_text().splitlines()]
+    assert [row["split"] for row in rows] == ["train"] * 18 + ["valid"] * 2 + ["test"] * 3
+    assert [row["items"] for row in rows[20:]] == [["5", "6", "7", "8"], ["9", "9"], ["5", "6"]]
+    for recipe in ("recipe.yaml", "nowplaying.yaml"):
+        model = SequenceModel(load_recipe(RECIPES / "sessions" / recipe)[0])
+        assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 18
+
+
+def test_watch_histories_are_asked_for_their_last_items_alone(tmp_path: Path) -> None:
+    titles = ["1|Heat (1995)|x", "2|Heat (1995)|x", "3|Café (1999)|x", "4|Lone|x"]
+    (tmp_path / "u.item").write_text("\n".join(titles), encoding="latin-1")
+    events = ["7\t3\t5\t30", "7\t1\t4\t10", "7\t2\t3\t20", "7\t4\t1\t30", "8\t4\t2\t5", "8\t3\t2\t6"]
+    (tmp_path / "u.data").write_text("\n".join(events) + "\n")
+    assert "6 events of 2 users" in prepare("watch-history", tmp_path, tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "films.jsonl").read_text().splitlines()]
+    seen = ["Heat (1995) [1]", "Heat (1995) [2]", "Café (1999)", "Lone"]
+    assert [(row["items"], row["asked_from"], row["split"]) for row in rows] == [
+        (seen[:2], 2, "train"),
+        (seen[:3], 3, "valid"),
+        (seen, 4, "test"),
+        (["Lone", "Café (1999)"], 2, "train"),
+    ]
+    assert rows[2]["ratings"] == [4, 3, 5, 1]
+    model = SequenceModel(load_recipe(RECIPES / "watch-history" / "recipe.yaml")[0])
+    assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 1
+    (tmp_path / "games").mkdir()
+    (tmp_path / "games" / "Video.txt").write_text("1 10\n1 11\n1 12\n2 10\n")
+    assert "4 events of 2 users" in prepare("watch-history", tmp_path / "games", tmp_path / "out")
+    model = SequenceModel(load_recipe(RECIPES / "watch-history" / "games.yaml")[0])
+    assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 2
+
+
+def test_the_treebank_is_one_text_for_each_part(tmp_path: Path) -> None:
+    for part, text in (("train", " a b a \n c \n"), ("valid", " b \n"), ("test", " a c \n")):
+        (tmp_path / f"ptb.{part}.txt.gz").write_bytes(gzip.compress(text.encode()))
+    said = prepare("language-model", tmp_path, tmp_path / "out")
+    assert "train 6, valid 2, test 3 words" in said
+    assert "train 10, valid 3, test 5 characters" in said
+    rows = [json.loads(line) for line in (tmp_path / "out" / "words.jsonl").read_text().splitlines()]
+    assert rows[0] == {"id": "train", "words": ["a", "b", "a", "</s>", "c", "</s>"], "split": "train"}
+    texts = [json.loads(line) for line in (tmp_path / "out" / "characters.jsonl").read_text().splitlines()]
+    assert "".join(texts[0]["characters"]) == "a b a \nc \n"
+    for recipe in ("recipe.yaml", "characters.yaml"):
+        model = SequenceModel(load_recipe(RECIPES / "language-model" / recipe)[0])
+        assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["ridership", "cash-machines", "sensors", "m4", "sessions", "watch-history", "language-model"]
+)
 def test_a_missing_source_is_named(name: str, tmp_path: Path) -> None:
     script = RECIPES / name / "prepare.py"
     done = subprocess.run([sys.executable, script, tmp_path, tmp_path / "out"], capture_output=True, text=True)

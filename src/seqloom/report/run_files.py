@@ -28,7 +28,7 @@ class Output:
 
     Attributes:
         name: as in the recipe.
-        kind: forecast, category, number or labels.
+        kind: forecast, category, number, labels or items.
         scores: its part of `metrics.json`, empty before evaluation.
         predictions: rows of `predictions/NAME.csv`.
         rivals: rows of `predictions/NAME.RIVAL.csv`, by rival.
@@ -137,6 +137,8 @@ def _kind(frame: pl.DataFrame | None) -> str:
     columns = [] if frame is None else frame.columns
     if "cutoff" in columns:
         return "forecast"
+    if "item-1" in columns:
+        return "items"
     return "category" if any(column.startswith("p-") for column in columns) else "number"
 
 
@@ -163,7 +165,7 @@ def _table(file: Path, needed: frozenset[str] = frozenset()) -> pl.DataFrame | N
     if absent := sorted(needed - set(frame.columns)):
         raise ValueError(f"it has the columns {', '.join(frame.columns)} and lacks {', '.join(absent)}")
     classes = {"y", "y_hat"} if any(name.startswith("p-") for name in frame.columns) else set()
-    texts = TEXT_COLUMNS | classes
+    texts = TEXT_COLUMNS | classes | {name for name in frame.columns if name.startswith("item-")}
     values = pl.col([name for name in frame.columns if name not in texts]).cast(pl.Float64, strict=False)
     parsed = frame.with_columns(pl.when(values.is_finite()).then(values))
     return None if parsed.is_empty() else parsed

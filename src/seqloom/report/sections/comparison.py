@@ -33,8 +33,10 @@ class Comparison:
 
 def headline(output: Output) -> tuple[str, Mapping[str, Any]] | None:
     """Name and entry of the metric that decides, None when it is not known."""
-    name = HEADLINES.get(output.kind, "MAE")
-    metric = output.scores.get("metrics", {}).get(name)
+    metrics = output.scores.get("metrics", {})
+    # The k of Hit@k is a matter of the recipe; it comes first.
+    name = next(iter(metrics), "Hit") if output.kind == "items" else HEADLINES.get(output.kind, "MAE")
+    metric = metrics.get(name)
     return None if metric is None or metric.get("value") is None else (name, metric)
 
 

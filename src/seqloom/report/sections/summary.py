@@ -10,8 +10,8 @@ from seqloom.report.numbers import interval, number, plural, with_unit
 from seqloom.report.run_files import Output, RunFiles
 from seqloom.report.sections.comparison import Comparison, compare, headline
 
-COUNTED = {"forecast": "window", "category": "example", "number": "example", "labels": "sequence"}
-CARDS = ("MAE", "MASE", "RMSE", "R2", "accuracy", "macro-F1", "log-loss")
+COUNTED = {"forecast": "window", "category": "example", "number": "example", "labels": "sequence", "items": "sequence"}
+CARDS = ("MAE", "MASE", "RMSE", "R2", "accuracy", "macro-F1", "log-loss", "Hit", "NDCG", "MRR", "perplexity")
 
 
 def summary(run: RunFiles) -> Html:
@@ -76,7 +76,7 @@ def _mood(against: Comparison | None) -> str:
 
 def _cards(output: Output) -> Html:
     metrics = output.scores["metrics"]
-    names = [name for name in CARDS if name in metrics]
+    names = [name for card in CARDS for name in metrics if name.partition("@")[0] == card]
     names += [name for name in metrics if name.startswith("coverage-")]
     return element("div", *(_card(name, metrics[name]) for name in names), class_="cards")
 

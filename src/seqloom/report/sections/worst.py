@@ -22,7 +22,7 @@ def worst(run: RunFiles, output: Output) -> Html | None:
     needed = {"y"} | (NEEDED if output.kind == "forecast" else {"y_hat"})
     if frame is None or not needed <= set(frame.columns):
         return None
-    find = {"forecast": _windows, "category": _examples, "number": _numbers}.get(output.kind)
+    find = {"forecast": _windows, "category": _examples, "number": _numbers, "items": _items}.get(output.kind)
     body = [] if find is None else find(run, output, frame)
     return section(f"Worst cases{output.of}", *body) if body else None
 
@@ -58,6 +58,20 @@ def _examples(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
     rows = [[row.get("id"), row["y"], row["y_hat"], number(row["sure"])] for row in ranked.iter_rows(named=True)]
     count = f"The {len(rows)} surest of {len(wrong):,} wrong answers, of {len(frame):,} in all."
     return [table(["example", "truth", "answer", "probability of the answer"], rows), note(count)]
+
+
+def _items(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
+    import polars as pl
+
+    missed = frame.filter(pl.col("rank").is_not_null(), pl.col("y") != pl.col("y_hat"))
+    ranked = missed.sort("p-1", descending=True, maintain_order=True).head(SHOWN)
+    rows = [
+        [row.get("id"), number(row["step"]), row["y"], number(row["rank"]), row["y_hat"], number(row["p-1"])]
+        for row in ranked.iter_rows(named=True)
+    ]
+    head = ["sequence", "items read", "came next", "its rank", "first of the list", "probability of the first"]
+    count = f"The {len(rows)} surest of {len(missed):,} answers whose first item did not come next."
+    return [table(head, rows), note(count)] if rows else []
 
 
 def _numbers(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
