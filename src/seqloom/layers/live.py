@@ -116,6 +116,7 @@ class Live:
 
     @state.setter
     def state(self, state: Any) -> None:
+        """Go on from a state of one row; it stays as it is."""
         self._state = checked_state(state, self.stepper.initial)
 
     def to_bytes(self) -> bytes:
