@@ -115,7 +115,8 @@ def labels_recipe(**training: Any) -> dict[str, Any]:
     inputs = {"past": {"kind": "series", "columns": ["y"], "lags": [2], "noise": 0.1}, "region": {"kind": "category"}}
     outputs = {"event": {"kind": "labels", "dropout": 0.1}}
     data = {"time": "ds", "id": "unique_id", "split": {"valid": 0.2, "test": 0.2}}
-    return recipe | {"data": data, "inputs": inputs, "outputs": outputs}
+    core = recipe["core"] | {"recurrent_dropout": 0.2, "zoneout": 0.1, "learned_state": True}
+    return recipe | {"data": data, "inputs": inputs, "core": core, "outputs": outputs}
 
 
 def write(folder: Path, recipe: dict[str, Any], frame: pl.DataFrame, name: str = "data.csv") -> tuple[Path, Path]:
