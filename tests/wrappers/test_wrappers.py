@@ -151,6 +151,21 @@ def test_a_kernel_that_runs_the_cell_runs_it_with_a_learned_state(monkeypatch: p
 # Recurrent dropout
 
 
+def test_in_evaluation_the_fast_kernel_runs_and_the_mask_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = Recurrent(LSTM, 3, 4, wrap=lambda cell: wrap(cell, learned_state=True, recurrent_dropout=0.5))
+    state, calls = layer.initial_state(3), []
+    real = reference.run
+    monkeypatch.setattr(reference, "run", lambda *given: calls.append(1) or real(*given))
+    layer(batch(), state)
+    assert calls, "while training the mask matters, so the plain scan runs"
+    calls.clear()
+    _, ((after,),) = layer.eval()(batch(), state)
+    assert not calls
+    assert torch.equal(after.mask, state[0][0].mask)
+    assert after.cell.h.shape == (3, 4)
+
+
 def test_the_mask_is_drawn_once_for_each_row_and_kept() -> None:
     cell = RecurrentDropout(LSTM(3, 400), 0.25).train()
     torch.manual_seed(0)

@@ -52,11 +52,6 @@ class Cell(nn.Module, ABC):
         return self
 
     @property
-    def stepper(self) -> Cell:
-        """The cell whose steps and states these are, for kernels: what differs in its beginning only is none."""
-        return self
-
-    @property
     def output_size(self) -> int:
         """Features of each step's output."""
         return self.hidden_size
@@ -76,6 +71,19 @@ class Cell(nn.Module, ABC):
     def bare_state(self, state: Any) -> Any:
         """The part of a state that belongs to the bare cell."""
         return state
+
+    @property
+    def stepper(self) -> Cell:
+        """The cell whose steps and states these are: what differs in its beginning only is none."""
+        return self
+
+    def lower(self, state: Any) -> tuple[Cell, Any]:
+        """The cell that kernels run, and its state: without what changes no step."""
+        return self, state
+
+    def lift(self, state: Any, final: Any) -> Any:
+        """The state after steps that began at `state`, from the `final` one of the lowered cell."""
+        return final
 
     def blend(self, old: Any, new: Any, share: Any) -> Any:
         """The state between two: of each field `share` of the old, 0..1 for each unit, and the rest of the new.

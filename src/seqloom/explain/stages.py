@@ -81,9 +81,9 @@ def _layers(model: SequenceModel, read: Sequences) -> list[Stage]:
     core, input, stages = model.core, read, []
     cells, state = core.cells(), core.initial_state(len(read.lengths))
     for depth, (layer, layer_state) in enumerate(zip(cells, state, strict=True)):
-        steppers = [cell.stepper for cell in layer]
-        choice = choose(steppers[0], input, core.backend)
-        runs = [choice.kernel.run(cell, input, s)[0].values for cell, s in zip(steppers, layer_state, strict=True)]
+        lowered = [_lowered(cell, part) for cell, part in zip(layer, layer_state, strict=True)]
+        choice = choose(lowered[0][0], input, core.backend)
+        runs = [choice.kernel.run(cell, input, part)[0].values for cell, part in lowered]
         made = input.with_values(torch.cat(runs, dim=-1))
         last = depth + 1 == len(cells)
         note = "returns sequences: yes, " + (_after_core(model) if last else "the next layer reads every step")
@@ -92,6 +92,13 @@ def _layers(model: SequenceModel, read: Sequences) -> list[Stage]:
         stages.append(Stage(name, tuple(made.values.shape), sum(map(_count, layer)), note, kept, choice))
         input = core.above(made, input)
     return stages
+
+
+def _lowered(cell: Cell, state: Any) -> tuple[Cell, Any]:
+    """What kernels run while training, where it is more than in evaluation."""
+    lowered = cell.train().lower(state)
+    cell.eval()
+    return lowered
 
 
 def _after_core(model: SequenceModel) -> str:

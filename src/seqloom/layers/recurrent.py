@@ -112,14 +112,17 @@ class Recurrent(nn.Module):
         return back.with_values(torch.cat([shifted, back.values[..., 1:]], dim=-1))
 
     def _layer(self, layer: list[Cell], input: Sequences, state: Any) -> tuple[Sequences, Any]:
-        steppers = [cell.stepper for cell in layer]
-        kernel = choose(steppers[0], input, self.backend).kernel
-        output, final = kernel.run(steppers[0], input, state[0])
+        output, final = self._run(layer[0], input, state[0])
         if not self.bidirectional:
             return output, (final,)
-        backward, backward_final = kernel.run(steppers[1], self._backwards(input), state[1])
+        backward, backward_final = self._run(layer[1], self._backwards(input), state[1])
         both = torch.cat([output.values, backward.reverse().values], dim=-1)
         return input.with_values(both), (final, backward_final)
+
+    def _run(self, cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+        lowered, begin = cell.lower(state)
+        output, final = choose(lowered, input, self.backend).kernel.run(lowered, input, begin)
+        return output, cell.lift(state, final)
 
     def _in_pieces(self, cuts: Cuts, state: Any) -> tuple[Sequences, Any]:
         """Pieces side by side as rows; the state given enters the first one, or the last one on the way back."""

@@ -34,6 +34,14 @@ class LearnedState(Wrapper):
         """The cell inside, whose steps and states these are."""
         return self.cell.stepper
 
+    def lower(self, state: Any) -> tuple[Cell, Any]:
+        """The cell inside, whose steps and states these are."""
+        return self.cell.lower(state)
+
+    def lift(self, state: Any, final: Any) -> Any:
+        """Of the cell inside."""
+        return self.cell.lift(state, final)
+
     def initial_state(self, batch_size: int) -> Any:
         """The learned state for each row."""
         learned = {n: cast(Tensor, v).expand(batch_size, *v.shape) for n, v in self.initial.items()}

@@ -75,6 +75,14 @@ class RecurrentDropout(Wrapper):
         parts = (_kept(mask, fresh, old) for fresh, old in zip(new, state, strict=True))
         return _kept(mask, output, torch.zeros_like(output)), type(new)(*parts)
 
+    def lower(self, state: DroppedState) -> tuple[Cell, Any]:
+        """In evaluation the cell inside, since nothing is dropped."""
+        return (self, state) if self.training else self.cell.lower(state.cell)
+
+    def lift(self, state: DroppedState, final: Any) -> Any:
+        """With the mask again."""
+        return final if self.training else DroppedState(self.cell.lift(state.cell, final), state.mask)
+
     def bare_state(self, state: DroppedState) -> Any:
         """Without the mask."""
         return self.cell.bare_state(state.cell)
