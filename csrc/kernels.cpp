@@ -1,0 +1,59 @@
+// All kernels for one instruction set. Compiled once for each, with SEQLOOM_ISA and SEQLOOM_SUPPORTED defined.
+//
+// Everything included here is in an unnamed namespace and uses no inline function of the standard library: were such
+// a function compiled for AVX-512, the linker could choose that copy for everybody.
+#include "cells/gru.hpp"
+#include "cells/lstm.hpp"
+#include "cells/peephole_lstm.hpp"
+#include "cells/rnn.hpp"
+#include "recurrence.hpp"
+#include "scan.hpp"
+
+namespace {
+
+// Calls body with the type that a cell's number means.
+template <class Body>
+INLINE auto with_cell(std::int32_t cell, const Body& body) {
+    switch (cell) {
+        case SEQLOOM_GRU: return body(Recurrence<GRU>{});
+        case SEQLOOM_RNN: return body(Recurrence<SimpleRNN<false>>{});
+        case SEQLOOM_RELU_RNN: return body(Recurrence<SimpleRNN<true>>{});
+        case SEQLOOM_PEEPHOLE_LSTM: return body(Recurrence<PeepholeLSTM>{});
+        default: return body(Recurrence<LSTM>{});
+    }
+}
+
+int supported() { return SEQLOOM_SUPPORTED; }
+
+std::int64_t reserve(std::int32_t cell, std::int64_t H) {
+    return with_cell(cell, [&](auto kind) { return std::int64_t(typename decltype(kind)::Sizes(H).reserve); });
+}
+SeqloomStatus forward(const SeqloomLayer* layer) {
+    return with_cell(layer->cell, [&](auto kind) { return kind.forward(*layer); });
+}
+SeqloomStatus backward(const SeqloomLayer* layer, const SeqloomGradients* gradients) {
+    return with_cell(layer->cell, [&](auto kind) { return kind.backward(*layer, *gradients); });
+}
+void* stepper(const SeqloomLayer* layer, std::int64_t most_rows) {
+    return with_cell(layer->cell, [&](auto kind) { return kind.stepper(layer, most_rows); });
+}
+void steps(void* stepper, std::int32_t cell, std::int64_t rows, std::int64_t T, const float* x, float* state,
+           float* output) {
+    with_cell(cell, [&](auto kind) { kind.run_steps(stepper, rows, T, x, state, output); });
+}
+void stepper_free(void* stepper, std::int32_t cell) {
+    with_cell(cell, [&](auto kind) { kind.stepper_free(stepper); });
+}
+
+}  // namespace
+
+#define NAME_(isa) seqloom_kernels_##isa
+#define NAME(isa) NAME_(isa)
+#define TEXT_(isa) #isa
+#define TEXT(isa) TEXT_(isa)
+
+extern "C" const SeqloomKernels* NAME(SEQLOOM_ISA)() {
+    static const SeqloomKernels kernels = {TEXT(SEQLOOM_ISA), supported,    reserve, forward, backward,
+                                           scan_forward,      scan_backward, stepper, steps,   stepper_free};
+    return &kernels;
+}

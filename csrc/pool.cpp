@@ -1,0 +1,186 @@
+// The threads that kernels share, and their memory.
+//
+// One pool for the process. Its threads wait actively for a moment after each task, since the next one mostly
+// follows at once, then sleep. Whoever finds the pool busy, or runs in a forked child, whose threads are gone, works
+// alone: results do not depend on the number of threads.
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "seqloom.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Waits actively for a moment, then lets others have the core now and then.
+class Patience {
+   public:
+    void wait() {
+        if (++spins_ < 4096)
+            pause();
+        else
+            std::this_thread::yield();
+    }
+    bool lost() const { return spins_ > 20000; }
+
+   private:
+    int spins_ = 0;
+};
+
+// Denormal numbers cost a hundred times as much as others, and decaying states are full of them.
+class FlushDenormals {
+   public:
+#if defined(__x86_64__)
+    FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+    ~FlushDenormals() { _mm_setcsr(before_); }
+
+   private:
+    unsigned before_;
+#else
+    FlushDenormals() {}
+#endif
+};
+
+class Pool {
+   public:
+    void run(int threads, SeqloomTask task, void* context) {
+        FlushDenormals flush;
+        if (threads < 2 || !mutex_.try_lock()) return task(context, 0, 1);
+        if (!grow(threads - 1)) threads = size_ + 1;
+        if (threads < 2) {
+            mutex_.unlock();
+            return task(context, 0, 1);
+        }
+        task_ = task, context_ = context, threads_ = threads;
+        remaining_.store(threads - 1, std::memory_order_relaxed);
+        {
+            std::lock_guard<std::mutex> lock(sleep_);
+            round_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        task(context, 0, threads);
+        for (Patience patience; remaining_.load(std::memory_order_acquire) > 0;) patience.wait();
+        mutex_.unlock();
+    }
+
+   private:
+    // At least so many threads beside the caller's.
+    bool grow(int wanted) {
+        while (size_ < wanted) {
+            try {
+                std::thread(&Pool::work, this, size_ + 1, round_.load()).detach();
+            } catch (...) {
+                return false;
+            }
+            ++size_;
+        }
+        return true;
+    }
+
+    void work(int rank, unsigned seen) {
+        FlushDenormals flush;
+        for (;;) {
+            for (Patience patience; round_.load(std::memory_order_acquire) == seen && !patience.lost();)
+                patience.wait();
+            {
+                std::unique_lock<std::mutex> lock(sleep_);
+                wake_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != seen; });
+            }
+            seen = round_.load(std::memory_order_acquire);
+            if (rank < threads_) {
+                task_(context_, rank, threads_);
+                remaining_.fetch_sub(1, std::memory_order_release);
+            }
+        }
+    }
+
+    std::mutex mutex_, sleep_;
+    std::condition_variable wake_;
+    std::atomic<unsigned> round_{0};
+    std::atomic<int> remaining_{0};
+    SeqloomTask task_ = nullptr;
+    void* context_ = nullptr;
+    int threads_ = 0, size_ = 0;
+};
+
+// Never destroyed: its threads run until the process ends. A forked child makes a new one.
+Pool& pool() {
+    static std::mutex making;
+    static Pool* made = nullptr;
+    static pid_t owner = 0;
+    // A lock held by another thread at the moment of the fork would never be released in the child.
+    if (owner != getpid()) {
+        if (!making.try_lock()) {
+            static Pool spare;
+            return spare;
+        }
+        if (owner != getpid()) {
+            made = new Pool;
+            owner = getpid();
+        }
+        making.unlock();
+    }
+    return *made;
+}
+
+std::atomic<bool> poisoned{false};
+
+}  // namespace
+
+extern "C" {
+
+void seqloom_parallel(int threads, SeqloomTask task, void* context) { pool().run(threads, task, context); }
+
+void seqloom_wait(SeqloomBarrier* barrier, int threads) {
+    std::atomic_ref<int32_t> arrived(barrier->arrived), round(barrier->round);
+    const int32_t own = round.load(std::memory_order_relaxed);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
+        arrived.store(0, std::memory_order_relaxed);
+        round.store(own + 1, std::memory_order_release);
+        return;
+    }
+    for (Patience patience; round.load(std::memory_order_acquire) == own;) patience.wait();
+}
+
+void* seqloom_alloc(size_t bytes) {
+    // Large memory is asked for in large pages: otherwise touching it the first time costs as much as a product.
+    const size_t page = bytes >= (size_t(4) << 20) ? size_t(2) << 20 : 64;
+    void* memory = std::aligned_alloc(page, (bytes + page - 1) / page * page);
+#if defined(MADV_HUGEPAGE)
+    if (memory && page > 64) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    if (memory && poisoned.load(std::memory_order_relaxed)) std::memset(memory, 0xFF, bytes);
+    return memory;
+}
+
+void seqloom_free(void* memory) { std::free(memory); }
+
+void seqloom_poison(int on) { poisoned.store(on != 0); }
+
+size_t seqloom_cache_bytes(void) {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    static const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (found > 0) return size_t(found);
+#endif
+    return size_t(1) << 20;
+}
+}

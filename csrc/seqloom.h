@@ -1,0 +1,104 @@
+/* The native kernels' plain C interface: pointers, sizes and strides. It knows neither Python nor torch.
+ *
+ * Letters: B rows, T steps, I input features, H hidden units, G gates. All numbers are float32, all strides count
+ * numbers, and the last dimension is always dense. Nothing here throws; a function that can fail returns a Status.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum SeqloomCell {
+    SEQLOOM_LSTM,
+    SEQLOOM_GRU,
+    SEQLOOM_RNN,
+    SEQLOOM_RELU_RNN,
+    SEQLOOM_PEEPHOLE_LSTM,
+    SEQLOOM_CELLS
+};
+
+enum SeqloomStatus { SEQLOOM_DONE = 0, SEQLOOM_NO_MEMORY = 1 };
+
+/* A layer in one direction over a ragged batch. Row b has `lengths[b]` valid steps; no other step is read. */
+typedef struct SeqloomLayer {
+    int32_t cell, threads, reverse, low; /* low: products in bfloat16, sums and memory in float32 */
+    int64_t B, T, I, H;
+    const int64_t *lengths;                                 /* (B,) */
+    const float *x;                                         /* (B, T, I) */
+    int64_t x_row, x_step;                                  /* its strides */
+    const float *w_ih, *w_hh, *b_ih, *b_hh;                 /* (G*H, I), (G*H, H), (G*H,), (G*H,) */
+    const float *extra;                                     /* (extras, H) */
+    const float *state;                                     /* (1 + memories, B, H): h, then memories */
+    float *output;                                          /* (B, T, H), zero on padding */
+    int64_t output_row, output_step;
+    float *final_state;                                     /* like state, after each row's last valid step */
+    float *reserve;                                         /* (B, T, reserve) for the way back, or NULL */
+} SeqloomLayer;
+
+/* Gradients in and out. Those of weights are sums over all valid steps; those of x are zero on padding. */
+typedef struct SeqloomGradients {
+    const float *d_output; /* (B, T, H) */
+    int64_t d_output_row, d_output_step;
+    const float *d_final;                              /* (1 + memories, B, H) */
+    float *d_x;                                        /* (B, T, I), dense; NULL: not wanted */
+    float *d_w_ih, *d_w_hh, *d_b_ih, *d_b_hh, *d_extra; /* like the weights */
+    float *d_state;                                    /* like state */
+} SeqloomGradients;
+
+/* h' = a * h + b along time, one number at a time: (B, T, H), dense. */
+typedef struct SeqloomScan {
+    int32_t threads;
+    int64_t B, T, H;
+    const int64_t *lengths;
+    const float *a, *b, *h; /* h: (B, H) before the first step */
+    float *output;          /* (B, T, H), zero on padding */
+    float *final_state;     /* (B, H) */
+} SeqloomScan;
+
+typedef struct SeqloomScanGradients {
+    const float *d_output, *d_final; /* (B, T, H), (B, H) */
+    float *d_a, *d_b, *d_h;          /* like a, b, h; zero on padding */
+} SeqloomScanGradients;
+
+/* What one instruction set offers. */
+typedef struct SeqloomKernels {
+    const char *name;
+    int (*supported)(void); /* whether this machine has it */
+    int64_t (*reserve)(int32_t cell, int64_t H); /* numbers kept for each step */
+    enum SeqloomStatus (*forward)(const SeqloomLayer *);
+    enum SeqloomStatus (*backward)(const SeqloomLayer *, const SeqloomGradients *);
+    enum SeqloomStatus (*scan)(const SeqloomScan *);
+    enum SeqloomStatus (*scan_backward)(const SeqloomScan *, const SeqloomScanGradients *);
+    /* Weights packed once, for at most so many rows; NULL without memory. `steps` takes x (rows, T, I) to output
+     * (rows, T, H) and changes the state (1 + memories, rows, H) in place. One caller at a time. */
+    void *(*stepper)(const SeqloomLayer *, int64_t most_rows);
+    void (*steps)(void *stepper, int32_t cell, int64_t rows, int64_t T, const float *x, float *state, float *output);
+    void (*stepper_free)(void *stepper, int32_t cell);
+} SeqloomKernels;
+
+/* Memory for scratch, 64-byte aligned, filled with NaN where poisoning is on; NULL without memory. */
+void *seqloom_alloc(size_t bytes);
+void seqloom_free(void *memory);
+void seqloom_poison(int on);
+
+/* Calls task(context, rank, threads) for each rank; the caller is rank 0. With a busy pool there is one rank only. */
+typedef void (*SeqloomTask)(void *context, int rank, int threads);
+void seqloom_parallel(int threads, SeqloomTask task, void *context);
+
+/* Waits until `threads` callers have arrived. `barrier` starts as zeros. */
+typedef struct SeqloomBarrier {
+    int32_t arrived, round;
+    char apart[56]; /* a cache line of its own */
+} SeqloomBarrier;
+void seqloom_wait(SeqloomBarrier *barrier, int threads);
+
+/* Bytes of the second-level cache of a core. */
+size_t seqloom_cache_bytes(void);
+
+#ifdef __cplusplus
+}
+#endif

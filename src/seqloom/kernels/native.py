@@ -1,0 +1,257 @@
+"""Our own kernels on the CPU: whole layers of gated cells over ragged batches, without padding, sorting or packing.
+
+The arithmetic is in `csrc/`. Here it becomes two operators of `torch.library`, with their gradients registered
+outside, so that `torch.compile` keeps a layer whole. In float32 on one instruction set a row's result does not
+depend, to the bit, on its neighbours in the batch, on padding, on chunks or on the number of threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqloom.cells.cell import Cell, GatedCell
+from seqloom.cells.gru import GRU
+from seqloom.cells.lstm import LSTM
+from seqloom.cells.peephole_lstm import PeepholeLSTM
+from seqloom.cells.rnn import RNN
+from seqloom.errors import KernelError
+from seqloom.sequences import Sequences
+
+
+class Native(NamedTuple):
+    """What the native code knows of a cell.
+
+    Attributes:
+        number: its place in `enum SeqloomCell` of csrc/seqloom.h.
+        memories: parts of its state besides h.
+        extras: names of its weights beyond torch's, each (n, H) or (H,).
+    """
+
+    number: int
+    memories: int
+    extras: tuple[str, ...] = ()
+
+
+# A class derived from one of these may step differently, so only these very classes count.
+CELLS: dict[type[Cell], Native] = {
+    LSTM: Native(0, 1),
+    GRU: Native(1, 0),
+    RNN: Native(2, 0),
+    PeepholeLSTM: Native(4, 1, ("peephole",)),
+}
+
+
+@cache
+def library() -> ModuleType | str:
+    """The compiled module, or why there is none."""
+    try:
+        return importlib.import_module("seqloom.kernels._native")
+    except ImportError as error:
+        return f"the native kernels are not compiled here ({error}); install seqloom again with a C++ compiler at hand"
+
+
+def why_not(cell: Cell, input: Sequences) -> str | None:
+    """The reason why the native kernels cannot run this cell and batch, or None."""
+    found = library()
+    if isinstance(found, str):
+        return found
+    if type(cell) not in CELLS:
+        return f"the native kernels do not know {type(cell).__name__}"
+    weight, values = cell.get_parameter("weight_hh"), input.values
+    if values.device.type != "cpu" or weight.device.type != "cpu":
+        return f"the native kernels run on the CPU, the batch is on {values.device} and the weights on {weight.device}"
+    if weight.dtype != torch.float32 or not (values.dtype == torch.float32 or _lowered(values)):
+        return f"the native kernels compute in float32, the batch is {values.dtype} and the weights are {weight.dtype}"
+    return None
+
+
+def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+    """Outputs (B, T, H), zero on padding, and each row's state after its last valid step."""
+    assert isinstance(cell, GatedCell)
+    known = CELLS[type(cell)]
+    values = input.values.float()
+    weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+    extras = [cell.get_parameter(name).reshape(-1) for name in known.extras]
+    extra = torch.cat(extras) if extras else values.new_zeros(0)
+    before = torch.stack(list(state))
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (values, before, extra, *weights))
+    output, final, _ = torch.ops.seqloom.recurrence(
+        values, input.lengths, *weights, extra, before, known.number, False, keep
+    )
+    return input.with_values(output), type(state)(*final.unbind())
+
+
+def _lowered(values: Tensor) -> bool:
+    """Whether automatic casting made the batch bfloat16: the recurrence then still runs in float32."""
+    return values.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu")
+
+
+def _module() -> ModuleType:
+    found = library()
+    if isinstance(found, str):
+        raise KernelError(found)
+    return found
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    """The tensor itself if its last dimension is dense, else a copy."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
+
+
+def _layer(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor, outputs: list[Tensor]) -> Any:
+    """Sizes and addresses in the order of csrc/binding.cpp."""
+    (B, T, I), H = x.shape, state.shape[-1]
+    output = outputs[0]
+    sizes = [B, T, I, H, x.stride(0), x.stride(1), output.stride(0), output.stride(1)]
+    return sizes, [tensor.data_ptr() for tensor in (lengths, x, *weights, state, *outputs)]
+
+
+_SCHEMA = (
+    "(Tensor x, Tensor lengths, Tensor w_ih, Tensor w_hh, Tensor b_ih, Tensor b_hh, Tensor extra, Tensor state, "
+    "int cell, bool reverse, bool keep) -> (Tensor, Tensor, Tensor)"
+)
+_BACKWARD = (
+    "(Tensor d_output, Tensor d_final, Tensor x, Tensor lengths, Tensor w_ih, Tensor w_hh, Tensor b_ih, Tensor b_hh, "
+    "Tensor extra, Tensor state, Tensor output, Tensor reserve, int cell, bool reverse, bool need_x) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+torch.library.define("seqloom::recurrence", _SCHEMA)
+torch.library.define("seqloom::recurrence_backward", _BACKWARD)
+
+
+@torch.library.impl("seqloom::recurrence", "CPU")
+def _recurrence(
+    x: Tensor,
+    lengths: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor,
+    b_hh: Tensor,
+    extra: Tensor,
+    state: Tensor,
+    cell: int,
+    reverse: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    native = _module()
+    x, lengths, state = _dense(x), lengths.contiguous(), state.contiguous()
+    weights = [weight.contiguous() for weight in (w_ih, w_hh, b_ih, b_hh, extra)]
+    output, final, reserve = _empty(x, state, native.reserve(cell, state.shape[-1]) if keep else 0)
+    sizes, addresses = _layer(x, lengths, weights, state, [output, final, reserve])
+    if not keep:
+        addresses[-1] = 0
+    native.forward(cell, torch.get_num_threads(), reverse, sizes, addresses)
+    return output, final, reserve
+
+
+@torch.library.register_fake("seqloom::recurrence")
+def _(
+    x: Tensor,
+    lengths: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor,
+    b_hh: Tensor,
+    extra: Tensor,
+    state: Tensor,
+    cell: int,
+    reverse: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _empty(x, state, _module().reserve(cell, state.shape[-1]) if keep else 0)
+
+
+def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Room for outputs (B, T, H), the final state, and what the way back needs (B, T, reserved)."""
+    B, T = x.shape[:2]
+    output = x.new_empty(B, T, state.shape[-1])
+    return output, state.new_empty(state.shape), x.new_empty((B, T, reserved) if reserved else (0,))
+
+
+@torch.library.impl("seqloom::recurrence_backward", "CPU")
+def _recurrence_backward(
+    d_output: Tensor,
+    d_final: Tensor,
+    x: Tensor,
+    lengths: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor,
+    b_hh: Tensor,
+    extra: Tensor,
+    state: Tensor,
+    output: Tensor,
+    reserve: Tensor,
+    cell: int,
+    reverse: bool,
+    need_x: bool,
+) -> tuple[Tensor, ...]:
+    d_output, d_final, x, output = _dense(d_output), d_final.contiguous(), _dense(x), _dense(output)
+    lengths, state = lengths.contiguous(), state.contiguous()
+    weights = [weight.contiguous() for weight in (w_ih, w_hh, b_ih, b_hh, extra)]
+    found = _empty_gradients(x, weights, state, need_x)
+    sizes, addresses = _layer(x, lengths, weights, state, [output, d_final, reserve])
+    gradients = [d_output.data_ptr(), d_final.data_ptr(), *(gradient.data_ptr() for gradient in found)]
+    if not need_x:
+        gradients[2] = 0
+    threads = torch.get_num_threads()
+    _module().backward(
+        cell, threads, reverse, sizes, addresses, gradients, d_output.stride(0), d_output.stride(1)
+    )
+    return found
+
+
+@torch.library.register_fake("seqloom::recurrence_backward")
+def _(
+    d_output: Tensor,
+    d_final: Tensor,
+    x: Tensor,
+    lengths: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor,
+    b_hh: Tensor,
+    extra: Tensor,
+    state: Tensor,
+    output: Tensor,
+    reserve: Tensor,
+    cell: int,
+    reverse: bool,
+    need_x: bool,
+) -> tuple[Tensor, ...]:
+    return _empty_gradients(x, [w_ih, w_hh, b_ih, b_hh, extra], state, need_x)
+
+
+def _empty_gradients(x: Tensor, weights: list[Tensor], state: Tensor, need_x: bool) -> tuple[Tensor, ...]:
+    d_x = x.new_empty(x.shape if need_x else (0,))
+    return (d_x, *(weight.new_empty(weight.shape) for weight in weights), state.new_empty(state.shape))
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *tensors, ctx.cell, ctx.reverse, keep = inputs
+    if keep:
+        ctx.save_for_backward(*tensors, output[0], output[2])
+
+
+def _gradients(ctx: Any, d_output: Tensor, d_final: Tensor, _d_reserve: Tensor) -> tuple[Tensor | None, ...]:
+    saved = ctx.saved_tensors
+    need_x = ctx.needs_input_grad[0]
+    d_x, *others = torch.ops.seqloom.recurrence_backward(
+        d_output, d_final, *saved, ctx.cell, ctx.reverse, need_x
+    )
+    *d_weights, d_state = others
+    return (d_x if need_x else None, None, *d_weights, d_state, None, None, None)
+
+
+def _no_second(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    raise KernelError("the native kernels have no second derivative; use backend: reference for it")
+
+
+torch.library.register_autograd("seqloom::recurrence", _gradients, setup_context=_remember)
+torch.library.register_autograd("seqloom::recurrence_backward", _no_second)
