@@ -6,6 +6,7 @@
 #include "cells/lstm.hpp"
 #include "cells/peephole_lstm.hpp"
 #include "cells/rnn.hpp"
+#include "cells/slstm.hpp"
 #include "recurrence.hpp"
 #include "scan.hpp"
 
@@ -19,6 +20,7 @@ INLINE auto with_cell(std::int32_t cell, const Body& body) {
         case SEQLOOM_RNN: return body(Recurrence<SimpleRNN<false>>{});
         case SEQLOOM_RELU_RNN: return body(Recurrence<SimpleRNN<true>>{});
         case SEQLOOM_PEEPHOLE_LSTM: return body(Recurrence<PeepholeLSTM>{});
+        case SEQLOOM_SLSTM: return body(Recurrence<SLSTM>{});
         default: return body(Recurrence<LSTM>{});
     }
 }

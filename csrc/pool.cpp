@@ -144,6 +144,8 @@ Pool& pool() {
 
 std::atomic<bool> poisoned{false};
 
+constexpr size_t PAGE = size_t(2) << 20, LARGE = 2 * PAGE;
+
 }  // namespace
 
 extern "C" {
@@ -161,13 +163,19 @@ void seqloom_wait(SeqloomBarrier* barrier, int threads) {
     for (Patience patience; round.load(std::memory_order_acquire) == own;) patience.wait();
 }
 
-void* seqloom_alloc(size_t bytes) {
-    // Large memory is asked for in large pages: otherwise touching it the first time costs as much as a product.
-    const size_t page = bytes >= (size_t(4) << 20) ? size_t(2) << 20 : 64;
-    void* memory = std::aligned_alloc(page, (bytes + page - 1) / page * page);
+void seqloom_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
 #if defined(MADV_HUGEPAGE)
-    if (memory && page > 64) madvise(memory, bytes, MADV_HUGEPAGE);
+    // Touching small pages for the first time costs as much as a product.
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(memory) + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t last = (reinterpret_cast<uintptr_t>(memory) + bytes) / PAGE * PAGE;
+    if (bytes >= LARGE && last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
+}
+
+void* seqloom_alloc(size_t bytes) {
+    const size_t align = bytes >= LARGE ? PAGE : 64;
+    void* memory = std::aligned_alloc(align, (bytes + align - 1) / align * align);
+    if (memory) seqloom_large_pages(memory, bytes);
     if (memory && poisoned.load(std::memory_order_relaxed)) std::memset(memory, 0xFF, bytes);
     return memory;
 }

@@ -346,6 +346,7 @@ struct Recurrence {
         Plan whole = plan(p, s, threads, scratch), alone = plan(p, s, 1, scratch);
         float* packed = scratch.take<float>(packed_numbers(p.I, s));
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
+        if (p.reserve) seqloom_large_pages(p.reserve, std::size_t(p.B * p.T * s.reserve) * sizeof(float));
         // A busy pool gives one thread: rows are then dealt to that one.
         const Size rows = alone.most(p.B), each = rows + STEPS_TIMES_ROWS;
         const Size block = p.reserve ? 0 : each * s.reserve;

@@ -18,6 +18,7 @@ enum SeqloomCell {
     SEQLOOM_RNN,
     SEQLOOM_RELU_RNN,
     SEQLOOM_PEEPHOLE_LSTM,
+    SEQLOOM_SLSTM,
     SEQLOOM_CELLS
 };
 
@@ -25,7 +26,7 @@ enum SeqloomStatus { SEQLOOM_DONE = 0, SEQLOOM_NO_MEMORY = 1 };
 
 /* A layer in one direction over a ragged batch. Row b has `lengths[b]` valid steps; no other step is read. */
 typedef struct SeqloomLayer {
-    int32_t cell, threads, reverse, low; /* low: products in bfloat16, sums and memory in float32 */
+    int32_t cell, threads, reverse;
     int64_t B, T, I, H;
     const int64_t *lengths;                                 /* (B,) */
     const float *x;                                         /* (B, T, I) */
@@ -82,6 +83,7 @@ typedef struct SeqloomKernels {
 
 /* Memory for scratch, 64-byte aligned, filled with NaN where poisoning is on; NULL without memory. */
 void *seqloom_alloc(size_t bytes);
+void seqloom_large_pages(void *memory, size_t bytes); /* a hint for memory that is written for the first time */
 void seqloom_free(void *memory);
 void seqloom_poison(int on);
 

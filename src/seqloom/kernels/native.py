@@ -20,6 +20,7 @@ from seqloom.cells.gru import GRU
 from seqloom.cells.lstm import LSTM
 from seqloom.cells.peephole_lstm import PeepholeLSTM
 from seqloom.cells.rnn import RNN
+from seqloom.cells.slstm import SLSTM
 from seqloom.errors import KernelError
 from seqloom.sequences import Sequences
 
@@ -44,6 +45,7 @@ CELLS: dict[type[Cell], Native] = {
     GRU: Native(1, 0),
     RNN: Native(2, 0),
     PeepholeLSTM: Native(4, 1, ("peephole",)),
+    SLSTM: Native(5, 3),
 }
 
 
@@ -62,7 +64,7 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
     if isinstance(found, str):
         return found
     if type(cell) not in CELLS:
-        return f"the native kernels do not know {type(cell).__name__}"
+        return f"the native kernels do not know {cell.title}"
     weight, values = cell.get_parameter("weight_hh"), input.values
     if values.device.type != "cpu" or weight.device.type != "cpu":
         return f"the native kernels run on the CPU, the batch is on {values.device} and the weights on {weight.device}"
@@ -106,9 +108,8 @@ def _dense(tensor: Tensor) -> Tensor:
 
 def _layer(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor, outputs: list[Tensor]) -> Any:
     """Sizes and addresses in the order of csrc/binding.cpp."""
-    (B, T, I), H = x.shape, state.shape[-1]
     output = outputs[0]
-    sizes = [B, T, I, H, x.stride(0), x.stride(1), output.stride(0), output.stride(1)]
+    sizes = [*x.shape, state.shape[-1], x.stride(0), x.stride(1), output.stride(0), output.stride(1)]
     return sizes, [tensor.data_ptr() for tensor in (lengths, x, *weights, state, *outputs)]
 
 
@@ -150,7 +151,7 @@ def _recurrence(
     return output, final, reserve
 
 
-@torch.library.register_fake("seqloom::recurrence")
+@torch.library.register_fake("seqloom::recurrence")  # type: ignore[untyped-decorator]
 def _(
     x: Tensor,
     lengths: Tensor,
@@ -201,13 +202,11 @@ def _recurrence_backward(
     if not need_x:
         gradients[2] = 0
     threads = torch.get_num_threads()
-    _module().backward(
-        cell, threads, reverse, sizes, addresses, gradients, d_output.stride(0), d_output.stride(1)
-    )
+    _module().backward(cell, threads, reverse, sizes, addresses, gradients, d_output.stride(0), d_output.stride(1))
     return found
 
 
-@torch.library.register_fake("seqloom::recurrence_backward")
+@torch.library.register_fake("seqloom::recurrence_backward")  # type: ignore[untyped-decorator]
 def _(
     d_output: Tensor,
     d_final: Tensor,
@@ -242,9 +241,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, T
 def _gradients(ctx: Any, d_output: Tensor, d_final: Tensor, _d_reserve: Tensor) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     need_x = ctx.needs_input_grad[0]
-    d_x, *others = torch.ops.seqloom.recurrence_backward(
-        d_output, d_final, *saved, ctx.cell, ctx.reverse, need_x
-    )
+    d_x, *others = torch.ops.seqloom.recurrence_backward(d_output, d_final, *saved, ctx.cell, ctx.reverse, need_x)
     *d_weights, d_state = others
     return (d_x if need_x else None, None, *d_weights, d_state, None, None, None)
 

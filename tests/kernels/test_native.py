@@ -1,0 +1,309 @@
+"""The native kernels: as exact as the plain loop, and the same bits whatever stands around a row."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from seqloom.cells.cell import Cell
+from seqloom.cells.gru import GRU
+from seqloom.cells.lstm import LSTM
+from seqloom.errors import KernelError
+from seqloom.kernels import choose, native, reference
+from seqloom.layers.recurrent import Recurrent
+from seqloom.sequences import Sequences
+
+LIBRARY = native.library()
+pytestmark = pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY))
+SETS: list[str] = [] if isinstance(LIBRARY, str) else LIBRARY.instruction_sets()
+CELLS = list(native.CELLS)
+every_cell = pytest.mark.parametrize("kind", CELLS)
+every_set = pytest.mark.parametrize("instructions", SETS)
+
+
+@pytest.fixture(autouse=True)
+def put_back() -> Iterator[None]:
+    """Threads, instruction set and scratch memory as they were; scratch is poisoned in every test."""
+    threads = torch.get_num_threads()
+    LIBRARY.poison(True)
+    yield
+    LIBRARY.poison(False)
+    LIBRARY.use(SETS[0])
+    torch.set_num_threads(threads)
+
+
+class Problem(NamedTuple):
+    """A cell in float32, a batch with NaN on padding, and a state."""
+
+    cell: Cell
+    input: Sequences
+    state: Any
+
+
+def problem(kind: type[Cell], lengths: list[int], sizes: tuple[int, int], *, extra: int = 1, seed: int = 0) -> Problem:
+    torch.manual_seed(seed)
+    cell = kind(*sizes)
+    values = torch.randn(len(lengths), max(lengths, default=0) + extra, sizes[0])
+    for row, length in enumerate(lengths):
+        values[row, length:] = float("nan")
+    with torch.no_grad():  # a state that the cell can be in: that of other rows, a few steps on
+        earlier = Sequences.full(torch.randn(len(lengths), 3, sizes[0]))
+        _, state = reference.run(cell, earlier, cell.initial_state(len(lengths)))
+    return Problem(cell, Sequences(values, torch.tensor(lengths, dtype=torch.int64)), state)
+
+
+def results(kernel: Any, cell: Cell, input: Sequences, state: Any) -> list[Tensor]:
+    """Outputs, final state, and the gradients of input, state and weights under a loss that weighs all differently."""
+    values = input.values.detach().clone().requires_grad_()
+    begin = type(state)(*(part.detach().clone().requires_grad_() for part in state))
+    output, final = kernel.run(cell, input.with_values(values), begin)
+    parts = [output.values, *final]
+    weights = [torch.linspace(0.5, 1.5, part.numel()).reshape(part.shape).to(part) for part in parts]
+    loss = torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum()
+    gradients = torch.autograd.grad(loss, [values, *begin, *cell.parameters()])
+    return [part.detach() for part in parts] + list(gradients)
+
+
+def outputs(p: Problem, rows: slice = slice(None), steps: slice = slice(None), state: Any = None) -> list[Tensor]:
+    """Outputs and final state of some rows and steps, without gradients."""
+    first = steps.start or 0
+    values = p.input.values[rows, steps]
+    lengths = (p.input.lengths[rows] - first).clamp(0, values.shape[1])
+    before = type(p.state)(*(part[rows] for part in p.state)) if state is None else state
+    with torch.no_grad():
+        output, final = native.run(p.cell, Sequences(values, lengths), before)
+    return [output.values, *final]
+
+
+LENGTHS = {
+    "one row": [7],
+    "odd": [5, 0, 1, 3],
+    "many": [40, 17, 0, 40, 3, 1, 22, 9, 31],
+    "none": [],
+    "empty rows": [0, 0],
+}
+
+
+@every_set
+@every_cell
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize("sizes", [(3, 1), (1, 17), (63, 70)], ids=str)
+def test_as_exact_as_the_plain_loop(
+    instructions: str, kind: type[Cell], lengths: list[int], sizes: tuple[int, int]
+) -> None:
+    """The error against float64 is at most four times that of the plain float32 loop."""
+    LIBRARY.use(instructions)
+    p = problem(kind, lengths, sizes)
+    fast, plain = results(native, *p), results(reference, *p)
+    exact = Problem(
+        p.cell.double(), p.input.with_values(p.input.values.double()), type(p.state)(*(s.double() for s in p.state))
+    )
+    for found, loop, truth in zip(fast, plain, results(reference, *exact), strict=True):
+        assert found.shape == truth.shape
+        if not truth.numel():
+            continue
+        unit = torch.finfo(torch.float32).eps * max(1.0, float(truth.abs().max()))
+        assert float((found - truth).abs().max()) <= 4 * max(float((loop - truth).abs().max()), unit)
+
+
+@every_set
+@every_cell
+@given(seed=st.integers(0, 2**16), data=st.data())
+@settings(max_examples=8)
+def test_bits_do_not_depend_on_neighbours_padding_chunks_or_threads(
+    instructions: str, kind: type[Cell], seed: int, data: st.DataObject
+) -> None:
+    LIBRARY.use(instructions)
+    lengths = data.draw(st.lists(st.integers(0, 12), min_size=1, max_size=9))
+    sizes = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 70)))
+    p = problem(kind, lengths, sizes, seed=seed)
+    torch.set_num_threads(1)
+    whole = outputs(p)
+    torch.set_num_threads(data.draw(st.integers(2, 4)))
+    assert all(torch.equal(a, b) for a, b in zip(outputs(p), whole, strict=True))
+    row = data.draw(st.integers(0, len(lengths) - 1))
+    for found, expected in zip(outputs(p, slice(row, row + 1)), whole, strict=True):
+        assert torch.equal(found[0], expected[row])
+    cut = data.draw(st.integers(0, p.input.values.shape[1]))
+    before, *middle = outputs(p, steps=slice(0, cut))
+    after, *final = outputs(p, steps=slice(cut, None), state=type(p.state)(*middle))
+    assert torch.equal(torch.cat([before, after], dim=1), whole[0])
+    assert all(torch.equal(a, b) for a, b in zip(final, whole[1:], strict=True))
+
+
+@every_cell
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_gradients_do_not_depend_on_threads(kind: type[Cell], rows: int) -> None:
+    """256 units and few rows: here threads share the units of a step and meet after it."""
+    p = problem(kind, [9, 4, 0, 7, 9][:rows] * (rows // 5 or 1), (30, 256))
+    torch.set_num_threads(1)
+    alone = results(native, *p)
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        assert all(torch.equal(a, b) for a, b in zip(results(native, *p), alone, strict=True))
+
+
+def test_the_fast_kernel_really_runs() -> None:
+    layer = Recurrent(GRU, 3, 8, 2)
+    before = LIBRARY.calls()
+    layer(Sequences.full(torch.randn(2, 5, 3)))
+    assert LIBRARY.calls() == before + 2
+
+
+@every_cell
+def test_strided_and_misaligned_inputs(kind: type[Cell]) -> None:
+    p = problem(kind, [6, 2, 5], (7, 9), extra=0)
+    expected = results(native, *p)
+    by_steps = p.input.values.transpose(0, 1).contiguous().transpose(0, 1)
+    every_other = torch.empty(*p.input.values.shape[:2], 14)[..., ::2].copy_(p.input.values)
+    shifted = torch.empty(p.input.values.numel() + 1)[1:].view_as(p.input.values).copy_(p.input.values)
+    for values in (by_steps, every_other, shifted):
+        assert torch.equal(values.nan_to_num(), p.input.values.nan_to_num())
+        with torch.no_grad():
+            output, final = native.run(p.cell, p.input.with_values(values), p.state)
+        assert all(torch.equal(a, b) for a, b in zip([output.values, *final], expected, strict=False))
+
+
+def test_a_gradient_of_any_layout_is_read() -> None:
+    p = problem(LSTM, [4, 6], (3, 5), extra=0)
+    values = p.input.values.nan_to_num().requires_grad_()
+    output, _ = native.run(p.cell, p.input.with_values(values), p.state)
+    slopes = torch.randn(5, 6, 2).permute(2, 1, 0)
+    found = torch.autograd.grad(output.values, values, slopes, retain_graph=True)[0]
+    assert torch.equal(found, torch.autograd.grad(output.values, values, slopes.contiguous(), retain_graph=True)[0])
+    # A sum's gradient is one number seen everywhere, with strides of zero.
+    summed = torch.autograd.grad(output.values.sum(), values, retain_graph=True)[0]
+    assert torch.equal(summed, torch.autograd.grad(output.values, values, torch.ones(2, 6, 5))[0])
+
+
+@pytest.mark.parametrize("which", ["weight", "output"])
+def test_changes_between_forward_and_backward_are_detected(which: str) -> None:
+    p = problem(LSTM, [4, 6], (3, 5), extra=0)
+    output, _ = native.run(p.cell, p.input.with_values(p.input.values.nan_to_num()), p.state)
+    loss = output.values.sum()
+    changed = p.cell.get_parameter("weight_hh") if which == "weight" else output.values
+    with torch.no_grad():
+        changed.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_the_graph_may_be_walked_twice_and_no_second_derivative_is_made_up() -> None:
+    p = problem(GRU, [4, 6], (3, 5), extra=0)
+    values = p.input.values.nan_to_num().requires_grad_()
+    output, _ = native.run(p.cell, p.input.with_values(values), p.state)
+    loss = output.values.square().sum()
+    first = torch.autograd.grad(loss, values, retain_graph=True)[0]
+    assert torch.equal(torch.autograd.grad(loss, values, create_graph=True)[0], first)
+    (slope,) = torch.autograd.grad(loss, values, create_graph=True)
+    with pytest.raises(KernelError, match="no second derivative; use backend: reference"):
+        slope.sum().backward()
+
+
+def test_the_operators_keep_torchs_rules() -> None:
+    """Schema, fake tensors, autograd registration and tracing, as `torch.library.opcheck` sees them."""
+    for kind in (LSTM, GRU):
+        p = problem(kind, [6, 6], (3, 5), extra=0)  # of padding nothing is kept for the way back
+        known = native.CELLS[kind]
+        weights = [w.detach().clone().requires_grad_() for w in p.cell.parameters()]
+        values = p.input.values.nan_to_num().requires_grad_()
+        arguments = (values, p.input.lengths, *weights, torch.zeros(0), torch.stack(list(p.state)), known.number)
+        torch.library.opcheck(torch.ops.seqloom.recurrence.default, (*arguments, False, True))
+        torch.library.opcheck(torch.ops.seqloom.recurrence.default, (*arguments, True, True))
+
+
+def test_compile_keeps_a_layer_whole() -> None:
+    layer = Recurrent(LSTM, 3, 8, 2)
+    batch, lengths = torch.randn(2, 5, 3), torch.tensor([5, 2])
+
+    def run(values: Tensor) -> Tensor:
+        state = torch.stack(list(layer.cells()[0][0].initial_state(2)))
+        cell = layer.cells()[0][0]
+        weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+        output: Tensor
+        output, *_ = torch.ops.seqloom.recurrence(values, lengths, *weights, values.new_zeros(0), state, 0, False, True)
+        return output * 2
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    found, expected = compiled(batch), run(batch)
+    assert torch.equal(found, expected)
+    found.sum().backward()
+    assert layer.cells()[0][0].weight_ih.grad is not None
+
+
+def _forked(p: Problem, expected: list[Tensor], answer: Any) -> None:
+    answer.put(all(torch.equal(a, b) for a, b in zip(outputs(p), expected, strict=True)))
+
+
+def test_a_forked_process_and_two_threads_get_the_same() -> None:
+    p = problem(LSTM, [30, 12, 25, 8, 30, 2, 9, 9], (20, 64), extra=0)
+    torch.set_num_threads(2)
+    expected = outputs(p)
+    context = multiprocessing.get_context("fork")
+    answer = context.Queue()
+    child = context.Process(target=_forked, args=(p, expected, answer))
+    child.start()
+    assert answer.get(timeout=60)
+    child.join(timeout=60)
+    assert child.exitcode == 0
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            if not all(torch.equal(a, b) for a, b in zip(outputs(p), expected, strict=True)):
+                wrong.append(number)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert wrong == []
+
+
+def test_denormals_cost_nothing_special() -> None:
+    """Tiny numbers are taken for zero inside the kernels, and only there."""
+    p = problem(LSTM, [3], (2, 4), extra=0)
+    outputs(p)
+    assert float(torch.tensor(1e-40) * 0.5) > 0
+
+
+class Derived(GRU):
+    """A cell that steps in its own way."""
+
+
+def test_refusals_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem(GRU, [3], (2, 4))
+    refused = native.why_not(p.cell.double(), p.input.with_values(p.input.values.double()))
+    assert refused is not None
+    assert "compute in float32, the batch is torch.float64" in refused
+    p.cell.float()
+    assert native.why_not(Derived(2, 4), p.input) == "the native kernels do not know Derived"
+    meta = native.why_not(p.cell.to("meta"), p.input)
+    assert meta is not None
+    assert "run on the CPU" in meta
+    monkeypatch.setattr(native, "library", lambda: "the native kernels are not compiled here")
+    cell = GRU(2, 4)
+    choice = choose(cell, p.input)
+    assert choice.name == "fused"
+    assert choice.refusals["native"] == "the native kernels are not compiled here"
+    with pytest.raises(KernelError, match="'native' cannot run: the native kernels are not compiled here"):
+        choose(cell, p.input, "native")
+    with pytest.raises(ValueError, match="no instruction set 'sse9' here"):
+        LIBRARY.use("sse9")
+
+
+def test_a_compiler_at_hand_was_used() -> None:
+    """Where this test runs the kernels exist, and each instruction set of the machine is reachable."""
+    assert SETS[-1] in {"portable", "neon"}
+    for name in SETS:
+        LIBRARY.use(name)
+        assert LIBRARY.instruction_set() == name
