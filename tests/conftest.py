@@ -56,3 +56,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def no_auto_ets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the rival that takes longest; it has tests of its own."""
     monkeypatch.setattr("seqloom.rivals.auto_ets.AutoEts.available", lambda self: "left out of this test")
+
+
+@pytest.fixture
+def not_compiled(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A machine without the native kernels; gives the reason that is then shown."""
+    reason = "the native kernels are not compiled here"
+    monkeypatch.setattr("seqloom.kernels.native.library", lambda: reason)
+    return reason

@@ -115,20 +115,22 @@ def test_memory_grows_with_the_training_batch_not_with_the_measured_one() -> Non
     assert layers < few["activations"] < 2 * layers
 
 
+@pytest.mark.usefixtures("not_compiled")
 def test_kernels_and_why_not_the_others() -> None:
     text = explain_model(forecaster()).to_text()
-    assert "core layer 1: GRU: fused\n    not scan: GRU is not linear in its state" in text
+    assert "core layer 1: GRU: fused\n    not native: the native kernels are not compiled here\n    not scan: GRU is not linear in its state" in text
     assert "    not reference: can run too; fused is faster\n" in text
     named = explain_model(forecaster(backend="reference")).to_text()
-    assert "core layer 1: GRU: reference\n    not fused: core.backend names another\n" in named
+    assert "core layer 1: GRU: reference\n    not native: core.backend names another\n    not fused: core.backend names another\n" in named
 
 
+@pytest.mark.usefixtures("not_compiled")
 def test_refusals_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqloom.cells.gru.GRU.fused", None)
     explanation = explain_model(forecaster())
     assert explanation.stages[-2].kernel is not None
     assert explanation.stages[-2].kernel.kernel is reference
-    refusals = "GRU: reference\n    not fused: torch has no fused function for GRU\n    not scan: GRU is"
+    refusals = "    not fused: torch has no fused function for GRU\n    not scan: GRU is"
     assert refusals in explanation.to_text()
     with pytest.raises(KernelError, match="no fused function for GRU"):
         explain_model(forecaster(backend="fused"))

@@ -213,6 +213,7 @@ def test_a_named_backend_that_cannot_run_stops_the_layer() -> None:
         layer(Sequences.full(torch.zeros(2, 3, 3)))
 
 
+@pytest.mark.usefixtures("not_compiled")
 @pytest.mark.parametrize("lengths", [[3, 3], [3, 1]])
 @pytest.mark.parametrize("kind", [kind for kind in CELLS if kind.fused])
 def test_auto_really_runs_torchs_function(

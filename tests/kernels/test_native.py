@@ -280,7 +280,7 @@ class Derived(GRU):
     """A cell that steps in its own way."""
 
 
-def test_refusals_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_say_why() -> None:
     p = problem(GRU, [3], (2, 4))
     refused = native.why_not(p.cell.double(), p.input.with_values(p.input.values.double()))
     assert refused is not None
@@ -290,15 +290,17 @@ def test_refusals_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     meta = native.why_not(p.cell.to("meta"), p.input)
     assert meta is not None
     assert "run on the CPU" in meta
-    monkeypatch.setattr(native, "library", lambda: "the native kernels are not compiled here")
-    cell = GRU(2, 4)
-    choice = choose(cell, p.input)
-    assert choice.name == "fused"
-    assert choice.refusals["native"] == "the native kernels are not compiled here"
-    with pytest.raises(KernelError, match="'native' cannot run: the native kernels are not compiled here"):
-        choose(cell, p.input, "native")
     with pytest.raises(ValueError, match="no instruction set 'sse9' here"):
         LIBRARY.use("sse9")
+
+
+def test_without_a_compiler_others_run_and_say_so(not_compiled: str) -> None:
+    p = problem(GRU, [3], (2, 4))
+    choice = choose(p.cell, p.input)
+    assert choice.name == "fused"
+    assert choice.refusals["native"] == not_compiled
+    with pytest.raises(KernelError, match=f"'native' cannot run: {not_compiled}"):
+        choose(p.cell, p.input, "native")
 
 
 def test_a_compiler_at_hand_was_used() -> None:
