@@ -76,7 +76,8 @@ def test_a_cell_of_ones_own_in_words() -> None:
         "  m  (B, 2H)\n",
         "  decay  (H + 2I + 1,)\n",
         f"= {64 * 32 + 64 + 64 + 1:,} with",
-        "  reference\n    not native: the native kernels are not compiled here\n    not fused: torch has no fused function for Leak\n",
+        "  reference\n    not native: the native kernels are not compiled here\n"
+        "    not fused: torch has no fused function for Leak\n",
     ):
         assert line in text
     assert "stacked" not in text
