@@ -9,6 +9,7 @@ checkpoints/                    to resume from
 model.seqloom                   the trained model
 metrics.json, predictions/      after `seqloom evaluate`
 forecast.csv                    after `seqloom forecast`
+doctor.json, gates.json         after `seqloom doctor`
 report.html                     after `seqloom report`
 """
 

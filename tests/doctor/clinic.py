@@ -32,6 +32,7 @@ def admitted(recipe: dict[str, Any], frame: pl.DataFrame, run: Path, plant: Plan
     if plant is not None:
         with torch.no_grad():
             plant(model)
+    run.mkdir(exist_ok=True)
     encoded = encode(dataset.segments, model.inputs, model.outputs)
     places = part_places(model, dataset, "train", model.block), validation_places(model, dataset, model.block)
     train(model, Material(encoded, *places), run)

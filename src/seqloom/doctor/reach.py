@@ -75,7 +75,7 @@ def _explain(features: Tensor, anchor: Tensor, target: Tensor) -> Reach:
     for first in _blocks(gained.shape[1] - 1):
         better = gained[:, first : 2 * first].sum(dim=1)
         if better.mean() > max(CERTAIN * better.std().item() / len(better) ** 0.5, LEAST * total):
-            found[first] = better.mean().item() / total
+            found[first] = min(better.mean().item() / total, 1.0)
     if not found:
         return Reach(None, {}, "no lag was found to matter")
     counted = gained.mean(dim=0).clamp(min=0)
