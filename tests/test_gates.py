@@ -10,7 +10,7 @@ from torch import Tensor
 
 from catalogue import Leaky
 from seqloom.cells.cell import Cell
-from seqloom.gates import equations_of, evaluate, gate_functions, keeper, kept
+from seqloom.gates import equations_of, evaluate, gate_functions, keeper, kept, recurrent_weights
 from seqloom.lookup import find, names
 
 CELLS = [find("cells", name, Cell) for name in names("cells")]
@@ -68,6 +68,8 @@ def test_the_keeping_gates_of_known_cells() -> None:
     assert of("gru") == ("h", "z", 1, ("b_iz", "b_hz"), ())
     assert of("min_gru") == ("h", "z", -1, ("b_z",), ())
     assert of("rnn") is None
+    assert of("decay_gru") == ("h", "z", 1, ("b_iz", "b_hz"), ())
+    assert recurrent_weights(find("cells", "decay_gru", Cell)) == ["W_hr", "W_hz", "W_hn"]
 
 
 def test_a_cell_without_equations_has_no_known_gates() -> None:

@@ -83,7 +83,7 @@ def kept(cell: Cell, values: Values, state: Any) -> Values:
     """
     scope: dict[str, Any] = _FUNCTIONS | cell.symbols() | dict(zip(state._fields, state, strict=True)) | values
     found = {}
-    for name, expression in equations_of(cell).items():
+    for name, expression in _from_states(cell).items():
         before = name.removesuffix("_next")
         if before in _names(expression) and _is_affine(expression, before):
             line = compile(ast.Expression(expression), name, "eval")
@@ -94,7 +94,7 @@ def kept(cell: Cell, values: Values, state: Any) -> Values:
 
 def keeper(cell: type[Cell]) -> Keeper | None:
     """The first gate with a bias that keeps a state: f of an LSTM, z of a GRU; None where the equations show none."""
-    equations = equations_of(cell)
+    equations = _from_states(cell)
     for name, expression in equations.items():
         state = name.removesuffix("_next")
         if state not in _names(expression) or not _is_affine(expression, state):
@@ -111,7 +111,7 @@ def keeper(cell: type[Cell]) -> Keeper | None:
 
 def recurrent_weights(cell: type[Cell]) -> list[str]:
     """Names of the matrices that multiply a state."""
-    equations = equations_of(cell)
+    equations = _from_states(cell)
     states = {name.removesuffix("_next") for name in equations if name.endswith("_next")}
     products = [
         node
@@ -137,6 +137,30 @@ def _by_gate(cell: Cell, value: Tensor) -> Any:
     if not several:
         return value
     return SimpleNamespace(**dict(zip(letters, torch.split(value, cell.hidden_size, dim=-1), strict=False)))
+
+
+def _from_states(cell: Cell | type[Cell]) -> dict[str, ast.expr]:
+    """The equations with names that merely scale or shift a state, such as one that decayed, written out."""
+    states = {name.removesuffix("_next") for name in equations_of(cell) if name.endswith("_next")}
+    written = _Written()
+    found: dict[str, ast.expr] = {}
+    for name, expression in equations_of(cell).items():
+        found[name] = written.visit(expression)
+        inside = states & _names(found[name])
+        if not name.endswith("_next") and inside and all(_is_affine(found[name], state) for state in inside):
+            written.out[name] = found[name]
+    return found
+
+
+class _Written(ast.NodeTransformer):
+    """Puts expressions in the place of names."""
+
+    def __init__(self) -> None:
+        self.out: dict[str, ast.expr] = {}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """What the name stands for."""
+        return self.out.get(node.id, node)
 
 
 def _function(expression: ast.expr) -> str:

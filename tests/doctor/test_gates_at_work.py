@@ -13,7 +13,7 @@ import torch
 from classic_tasks import adding, adding_recipe, copy, copy_recipe
 from clinic import admitted
 
-from catalogue import CELLS
+from catalogue import BY_NAME
 from flows import daily, forecast_recipe
 from seqloom.doctor.at_work import STEPS, UNITS, at_work
 from seqloom.doctor.examine import begin, trace_some
@@ -72,21 +72,20 @@ def test_the_unit_that_counts_is_found(tmp_path: Path) -> None:
     assert all(0 <= value <= 1 for row in layer["parts"][2]["values"] for value in row)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_can_be_looked_at(cell: str) -> None:
-    """Values are those of the trace; a cell without equations shows its states."""
-    recipe = adding_recipe({"cell": cell, "hidden_size": 4, "num_layers": 2}, {})
-    patient = begin(parse_recipe(recipe), adding(80, 9))
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name.startswith("category-examples-all-")])
+def test_every_cell_can_be_looked_at(name: str) -> None:
+    """The document is JSON, and holds every gate; a cell without equations shows its states."""
+    patient = begin(parse_recipe(BY_NAME[name].recipe()), BY_NAME[name].frame())
     traced, places = trace_some(patient)
     document = at_work(patient, traced, places)
     json.dumps(document, allow_nan=False)
     for example in document["examples"]:
-        assert [given["name"] for given in example["inputs"]] == ["value", "mark"]
+        assert {"x", "pair", "word"} <= {given["name"] for given in example["inputs"]}
         for layer, track in zip(example["layers"], traced.tracks, strict=True):
             gates = [part["name"] for part in layer["parts"] if part["kind"] != "state"]
             assert gates == [name for name in gate_functions(track.cell) if not name.endswith("_next")]
             for part in layer["parts"]:
-                assert np.shape(part["values"])[1] == 9
+                assert np.shape(part["values"])[1] == np.shape(layer["parts"][0]["values"])[1] > 0
 
 
 def test_states_are_those_after_each_step() -> None:

@@ -64,7 +64,9 @@ def test_a_gradient_of_answers_at_every_step_is_that_of_the_last() -> None:
     np.testing.assert_allclose(curve / curve[0], 0.5 ** np.arange(15), rtol=2e-3)
 
 
-@pytest.mark.parametrize("name", [name for name, case in BY_NAME.items() if name.count("-all-") or "both" in name])
+@pytest.mark.parametrize(
+    "name", [name for name, case in BY_NAME.items() if any(part in name for part in ("-all-", "-both-", "-wrapped-"))]
+)
 def test_every_cell_and_output_is_measured(name: str) -> None:
     """Tracing changes neither answers nor model, and every figure is one."""
     built = build(BY_NAME[name])
@@ -85,6 +87,8 @@ def test_every_cell_and_output_is_measured(name: str) -> None:
         assert (memory_steps(steps) or 1.0) > 0
         assert "step" not in vars(track.cell)
         assert "project" not in vars(track.cell)
+    found = reach(built.model, built.encoded, built.places)
+    assert found.steps is not None or found.reason
     assert all(torch.equal(weight, before[name]) for name, weight in built.model.state_dict().items())
 
 

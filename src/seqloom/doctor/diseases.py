@@ -20,7 +20,7 @@ from seqloom.recipe import Recipe
 
 # Every threshold, and why it stands where it does.
 RATE_TOO_HIGH = 0.3  # AdamW moves a weight by about lr each step: a third of its first size shakes what was learned
-HOPELESS = 3.0  # a step replaces each weight several times over, whatever comes of it
+HOPELESS = 1.0  # a step replaces each weight altogether, whatever comes of it
 MOVED_FAR = 5.0  # times the first size: no longer a change of what was there at the start
 MOVED_LITTLE = 0.05  # of the first size: what the model does is still what chance made of it
 ENOUGH_STEPS = 50  # fewer steps say nothing about a rate that is too low
@@ -284,7 +284,8 @@ def _other_cell(recipe: Recipe, reason: str) -> list[Edit]:
 
 def _gated(recipe: Recipe, memory: int) -> list[Edit]:
     """A cell whose gates keep its state; where it has them, matrices that keep its length."""
-    if keeper(_cell(recipe)) is None:
+    core = recipe.core
+    if keeper(_cell(recipe)) is None and not core.options and core.elapsed is None:
         edits = [Edit("core.cell", "lstm", "its memory is kept by a gate, and gradients with it")]
         edits.append(Edit("core.memory_steps", memory, "memories reach what matters from the first step on"))
         return edits + ([Edit("core.orthogonal", False, "gates do its work")] if recipe.core.orthogonal else [])
