@@ -11,7 +11,7 @@ import torch
 
 from seqloom.data.ledger import Ledger
 from seqloom.dataset import coming_places, read_dataset, training_columns
-from seqloom.errors import RecipeError
+from seqloom.errors import DataError, RecipeError
 from seqloom.model import SequenceModel
 from seqloom.outputs.span import Span
 from seqloom.recipe import parse_recipe
@@ -141,6 +141,12 @@ def test_new_questions_need_no_answers() -> None:
     assert frame["y"].null_count() == 4
     for said, story in zip(frame["y_hat"], FRAME["story"], strict=True):
         assert said in story
+
+
+def test_a_training_part_without_any_answer_is_refused() -> None:
+    empty = FRAME.with_columns(who=pl.lit(None, pl.String), also=pl.lit(None, pl.String))
+    with pytest.raises(DataError, match="output 'who': no row of the training part has an answer in who, also"):
+        model(empty)
 
 
 def test_a_text_is_needed_and_its_column_must_exist() -> None:

@@ -68,3 +68,18 @@ def test_sensors(tmp_path: Path) -> None:
     out, made = trained("sensors", "multivariate-tsc", "recipe.yaml", tmp_path)
     scores = load(made).evaluate(out).document["outputs"]["speaker"]["metrics"]
     assert scores["accuracy"]["value"] >= 97.5
+
+
+@pytest.mark.parametrize(
+    ("folder", "source", "recipe", "output", "metric", "bar"),
+    [
+        ("sentiment", "imdb", "imdb.yaml", "mood", "accuracy", 88),
+        ("stories", "babi_en_1k", "recipe.yaml", "answer", "accuracy", 65),
+        ("paragraphs", "squad_v11_dev_articles", "recipe.yaml", "answer", "F1", 35),
+    ],
+)
+def test_texts(
+    folder: str, source: str, recipe: str, output: str, metric: str, bar: float, tmp_path: Path
+) -> None:
+    out, made = trained(folder, source, recipe, tmp_path)
+    assert load(made).evaluate(out).document["outputs"][output]["metrics"][metric]["value"] >= bar

@@ -156,9 +156,11 @@ def test_the_treebank_is_one_text_for_each_part(tmp_path: Path) -> None:
         assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["ridership", "cash-machines", "sensors", "m4", "sessions", "watch-history", "language-model"]
-)
+NAMES = ["ridership", "cash-machines", "sensors", "m4", "sessions", "watch-history", "language-model"]
+NAMES += ["sentiment", "stories", "paragraphs"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_missing_source_is_named(name: str, tmp_path: Path) -> None:
     script = RECIPES / name / "prepare.py"
     done = subprocess.run([sys.executable, script, tmp_path, tmp_path / "out"], capture_output=True, text=True)

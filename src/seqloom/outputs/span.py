@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
-from seqloom.errors import RecipeError
+from seqloom.errors import DataError, RecipeError
 from seqloom.inputs.input import Input
 from seqloom.inputs.text import ReadTokens, Text
 from seqloom.metrics.result import Result
@@ -92,7 +92,17 @@ class Span(Output):
         return np.concatenate([texts, super().read(segments).reshape(len(segments), -1)], axis=1)
 
     def fit(self, values: Column) -> None:
-        """Nothing to learn."""
+        """Nothing to learn, but something to learn from.
+
+        Raises:
+            DataError: no row has an answer.
+        """
+        answers = self._apart(values)[1] if values.ndim > 1 else values
+        if not any(answer is not None for answer in answers.flatten().tolist()):
+            raise DataError(
+                f"output {self.name!r}: no row of the training part has an answer in {', '.join(self.columns)}; "
+                "expected the text of one in most rows"
+            )
 
     def fitted(self) -> dict[str, Any]:
         """Nothing."""
