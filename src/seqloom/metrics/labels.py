@@ -8,6 +8,7 @@ from seqloom.errors import DataError
 from seqloom.metrics.classes import class_metrics, confusion, gather
 from seqloom.metrics.groups import Groups
 from seqloom.metrics.result import Result, overall
+from seqloom.metrics.stretches import STRETCH_F1, count_stretches
 
 
 def score_labels(
@@ -16,6 +17,7 @@ def score_labels(
     *,
     sequence: Sequence[Hashable],
     labels: Sequence[str],
+    bio: bool = False,
 ) -> Result:
     """Per-step accuracy and macro F1, with intervals over whole sequences.
 
@@ -25,6 +27,7 @@ def score_labels(
         y_hat: N predicted labels.
         sequence: which sequence each step belongs to.
         labels: the model's labels.
+        bio: labels mark stretches as B-kind and I-kind, whose F1 is measured too.
 
     Raises:
         DataError: lengths differ, or no step is valid.
@@ -39,4 +42,17 @@ def score_labels(
         raise DataError(f"nothing to score: 0 of {len(y)} steps have a label; expected at least 1.")
     sequences = Groups.by([name for name, true in zip(sequence, y, strict=True) if true is not None])
     scored = overall(class_metrics("valid step"), rows, sequences)
+    if bio:
+        counts = count_stretches(*(_by_sequence(said, y, sequence) for said in (y, y_hat)))
+        scored = {**scored, **overall([STRETCH_F1], counts, Groups.single(len(counts.true)))}
     return Result(scored, len(sequences), confusion=confusion(rows))
+
+
+def _by_sequence(
+    labels: Sequence[str | None], y: Sequence[str | None], sequence: Sequence[Hashable]
+) -> list[list[str]]:
+    """The labels of each sequence; outside of everything where the truth is not known."""
+    found: dict[Hashable, list[str]] = {}
+    for name, label, true in zip(sequence, labels, y, strict=True):
+        found.setdefault(name, []).append("O" if label is None or true is None else label)
+    return list(found.values())

@@ -34,6 +34,9 @@ class LabelsSettings(OutputSettings):
     hold: bool = Field(
         False, description="where core.front makes several steps one, let one answer stand for all of them"
     )
+    bio: bool = Field(
+        False, description="labels are B-kind and I-kind on the steps of a stretch, else O: score whole stretches too"
+    )
 
 
 class Labels(ClassOutput):
@@ -79,12 +82,13 @@ class Labels(ClassOutput):
         )
 
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
-        """Per-step accuracy and macro F1."""
+        """Per-step accuracy and macro F1, and with `bio` the F1 of whole stretches."""
         return score_labels(
             frame["y"].to_list(),
             frame["y_hat"].to_list(),
             sequence=frame["id"].to_list(),
             labels=self.vocabulary.words,
+            bio=self.settings.bio,
         )
 
     def rivals(self, segments: Segments, places: Places, training: Column) -> list[RivalAnswers]:
