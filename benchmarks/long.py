@@ -86,7 +86,7 @@ def main() -> None:
     """Measure, and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, nargs="+", default=[10_000, 1_000_000])
-    parser.add_argument("--memory", default="700MB", help="budget, as in training.memory")
+    parser.add_argument("--memory", default="800MB", help="budget, as in training.memory")
     parser.add_argument("--core", type=json.loads, default={}, help='JSON, such as \'{"cell": "gru"}\'')
     parser.add_argument("--whole", type=int, nargs="*", default=[10_000], help="lengths read without a budget too")
     parser.add_argument("--json", type=Path, help="file for the figures")

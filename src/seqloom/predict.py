@@ -40,6 +40,14 @@ class Piece(NamedTuple):
     state: Any
 
 
+class Answered(NamedTuple):
+    """Natural answers to some rows, by output, and the scales that they were given in."""
+
+    rows: Steps
+    values: dict[str, Array]
+    scales: dict[str, Scale]
+
+
 @torch.no_grad()
 def answer(model: SequenceModel, encoded: Encoded, places: Places) -> Answers:
     """Answers at many places; the model is left in evaluation mode."""
@@ -47,11 +55,11 @@ def answer(model: SequenceModel, encoded: Encoded, places: Places) -> Answers:
     rows: list[Steps] = []
     found: dict[str, list[Array]] = {name: [] for name in model.outputs}
     scales: dict[str, list[Scale]] = {}
-    for piece in (_carried if model.carries_state else _windows)(model, encoded, places):
-        rows.append(piece.rows)
-        for name, output in model.outputs.items():
-            found[name].append(answer_piece(model, output, piece))
-        for name, scale in piece.batch.scales.items():
+    for part in (_in_chunks if model.whole_only is None else _in_pieces)(model, encoded, places):
+        rows.append(part.rows)
+        for name, values_of_part in part.values.items():
+            found[name].append(values_of_part)
+        for name, scale in part.scales.items():
             scales.setdefault(name, []).append(scale)
     back = np.argsort(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
     values = {name: _joined(parts)[back] for name, parts in found.items()}
@@ -67,6 +75,24 @@ def answer_frames(model: SequenceModel, segments: Segments, places: Places) -> d
 def _scales(parts: list[Scale], order: Steps) -> Scale:
     loc, spread = (torch.cat(part)[order] for part in zip(*parts, strict=True))
     return Scale(loc, spread)
+
+
+def _in_chunks(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Answered]:
+    """Rows in batches, long ones chunk by chunk."""
+    for rows in in_batches(encoded, places):
+        found: dict[str, list[Array]] = {name: [] for name in model.outputs}
+        for batch, raw in read_rows(model, encoded, places.take(rows)):
+            for name, answered in raw.items():
+                found[name].append(_natural(model.outputs[name], answered, batch))
+        joined = {name: np.concatenate(parts, axis=1) if parts[1:] else parts[0] for name, parts in found.items()}
+        yield Answered(rows, joined, batch.scales)
+
+
+def _in_pieces(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Answered]:
+    """Rows in batches, each read whole or from where its state is."""
+    for piece in (_carried if model.carries_state else _windows)(model, encoded, places):
+        values = {name: answer_piece(model, output, piece) for name, output in model.outputs.items()}
+        yield Answered(piece.rows, values, piece.batch.scales)
 
 
 def _windows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[Piece]:
@@ -121,11 +147,16 @@ def read_rows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterato
 def answer_piece(model: SequenceModel, output: Output, piece: Piece) -> Array:
     """One output's natural answers; a forecast beyond its block is fed back."""
     batch = piece.batch
-    scale = batch.scales.get(output.source) if output.source else None
     if isinstance(output, Forecast) and int((batch.lengths - batch.origins).max()) > output.block:
         return feed_back(model, output, batch, piece.state)
     reading, _ = model.read(batch, piece.state)
-    raw, target = output(reading), batch.targets.get(output.name)
+    return _natural(output, output(reading), batch)
+
+
+def _natural(output: Output, raw: Tensor, batch: Batch) -> Array:
+    """Raw answers in natural units, beside the truth where it is at hand."""
+    scale = batch.scales.get(output.source) if output.source else None
+    target = batch.targets.get(output.name)
     return output.answers(raw, scale) if target is None else output.compared(raw, scale, target)
 
 

@@ -14,8 +14,10 @@ from seqloom.batch import cut
 from seqloom.cells.cell import Cell
 from seqloom.layers.recurrent import Recurrent
 from seqloom.lookup import find
+from seqloom.model import SequenceModel
+from seqloom.recipe import parse_recipe
 from seqloom.sequences import Sequences
-from seqloom.state import from_bytes, map_state, select, stack, to_bytes
+from seqloom.state import detach, from_bytes, map_state, move, select, stack, to_bytes
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -116,3 +118,42 @@ def test_a_forward_leaves_no_trace_on_the_modules(case: Case) -> None:
     changed = [name for (name, old), (_, new) in zip(before, after, strict=True) if not same(old, new)]
     assert changed == []
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def read_in_chunks(case: Case) -> bool:
+    return SequenceModel(parse_recipe(case.recipe())).whole_only is None
+
+
+@pytest.mark.parametrize("case", filter(read_in_chunks, CASES), ids=lambda case: case.name)
+def test_what_a_model_carries_is_a_value(case: Case, seed: int) -> None:
+    """Front end, core and what pooled outputs made of the steps: selected, stacked, saved, cut from its graph."""
+    built = build(case, seed)
+    model = built.model
+    batch = cut(built.encoded, built.places, model.inputs, model.outputs)
+    _, memory = model.advance(batch, model.initial_memory(len(batch.lengths)), final=False)
+    rows = len(batch.lengths)
+    halves = stack([select(memory, slice(0, 5)), select(memory, slice(5, rows))])
+    map_state(same_values, halves, memory)
+    saved = from_bytes(to_bytes(memory), like=model.initial_memory(1))
+    map_state(same_values, saved, memory)
+    cut_off = detach(memory)
+    assert any(leaf.requires_grad for leaf in leaves(memory))
+    assert not any(leaf.requires_grad for leaf in leaves(cut_off))
+    narrow = move(cut_off, dtype=torch.float32)
+    assert {leaf.dtype for leaf in leaves(narrow) if leaf.is_floating_point()} == {torch.float32}
+    before = to_bytes(memory)
+    second, _ = model.advance(batch, halves)
+    first, _ = model.advance(batch, memory)
+    assert torch.equal(first.states.values, second.states.values)
+    assert to_bytes(memory) == before
+
+
+def same_values(a: Tensor, b: Tensor) -> Tensor:
+    assert torch.equal(a, b)
+    return a
+
+
+def leaves(state: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    map_state(lambda leaf: found.append(leaf) or leaf, state)  # type: ignore[func-returns-value]
+    return found

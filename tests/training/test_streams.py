@@ -233,6 +233,25 @@ def test_pooled_outputs_are_validated_in_chunks_too(monkeypatch: pytest.MonkeyPa
         assert chunks[name] == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.usefixtures("doubles")
+def test_answers_in_chunks_are_answers_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled = {"kind": {"kind": "category", "columns": ["place"], "pooling": ["last", "mean", "max"]}}
+    monkeypatch.setitem(RECIPE, "outputs", RECIPE["outputs"] | pooled)
+    monkeypatch.setitem(RECIPE, "training", {})
+    model, material = ready()
+    whole = predict.answer(model, material.encoded, material.valid)
+    monkeypatch.setattr(predict, "CELLS", 40)
+    chunks = predict.answer(model, material.encoded, material.valid)
+    lengths = material.valid.stop - material.valid.start
+    assert whole.values["tag"].shape == (6, 30, 3)
+    for name, values in whole.values.items():
+        for row, length in enumerate(lengths):
+            found, expected = (v[row] if name == "kind" else v[row, :length] for v in (chunks.values[name], values))
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for name, scale in whole.scales.items():
+        torch.testing.assert_close(chunks.scales[name].loc, scale.loc, rtol=1e-12, atol=0)
+
+
 def test_a_model_that_reads_backwards_is_validated_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "CELLS", 6)
     monkeypatch.setitem(RECIPE, "training", {})
