@@ -124,7 +124,7 @@ def read_in_chunks(case: Case) -> bool:
     return SequenceModel(parse_recipe(case.recipe())).whole_only is None
 
 
-@pytest.mark.parametrize("case", filter(read_in_chunks, CASES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", list(filter(read_in_chunks, CASES)), ids=lambda case: case.name)
 def test_what_a_model_carries_is_a_value(case: Case, seed: int) -> None:
     """Front end, core and what pooled outputs made of the steps: selected, stacked, saved, cut from its graph."""
     built = build(case, seed)
