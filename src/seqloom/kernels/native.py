@@ -79,14 +79,19 @@ def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
     known = CELLS[type(cell)]
     values = input.values.float()
     weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
-    extras = [cell.get_parameter(name).reshape(-1) for name in known.extras]
-    extra = torch.cat(extras) if extras else values.new_zeros(0)
+    extra = extra_weights(cell)
     before = torch.stack(list(state))
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (values, before, extra, *weights))
     output, final, _ = torch.ops.seqloom.recurrence(
         values, input.lengths, *weights, extra, before, known.number, False, keep
     )
     return input.with_values(output), type(state)(*final.unbind())
+
+
+def extra_weights(cell: GatedCell) -> Tensor:
+    """The cell's weights beyond torch's, one after another, (n * H,)."""
+    extras = [cell.get_parameter(name).reshape(-1) for name in CELLS[type(cell)].extras]
+    return torch.cat(extras) if extras else cell.weight_hh.new_zeros(0)
 
 
 def _lowered(values: Tensor) -> bool:

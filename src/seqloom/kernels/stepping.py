@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from seqloom.cells.cell import Cell
 from seqloom.errors import KernelError
-from seqloom.kernels import steps_numpy, steps_torch
+from seqloom.kernels import steps_native, steps_numpy, steps_torch
 
 Array = npt.NDArray[Any]
 Step = Callable[[Array, Sequence[Array]], Array]
 
 # Fastest first; torch always runs.
-STEPPERS: dict[str, ModuleType] = {"numpy": steps_numpy, "torch": steps_torch}
+STEPPERS: dict[str, ModuleType] = {"native": steps_native, "numpy": steps_numpy, "torch": steps_torch}
 
 
 class StepChoice(NamedTuple):

@@ -1,0 +1,57 @@
+"""Single steps in the native kernels, with weights that are packed once: nothing of torch on the way.
+
+The code is that of whole layers, so on one instruction set the steps give, to the bit, what the whole sequence gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seqloom.cells.cell import Cell, GatedCell
+from seqloom.kernels.native import CELLS, extra_weights, library
+
+Array = npt.NDArray[Any]
+
+
+def why_not(cell: Cell) -> str | None:
+    """The reason why the native kernels cannot run this cell's steps, or None."""
+    found = library()
+    if isinstance(found, str):
+        return found
+    if type(cell) not in CELLS:
+        return f"the native kernels do not know {cell.title}"
+    weight = cell.get_parameter("weight_hh")
+    if weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return f"the native kernels run float32 on the CPU, the weights are {weight.dtype} on {weight.device}"
+    return None
+
+
+def make(cell: Cell) -> Callable[[Array, Sequence[Array]], Array]:
+    """A function `step(x, state)`: (B, I) to (B, H), the arrays of the state overwritten."""
+    assert isinstance(cell, GatedCell)
+    known, size, hidden = CELLS[type(cell)], cell.input_size, cell.hidden_size
+    tensors = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, extra_weights(cell)]
+    weights = [tensor.detach().contiguous() for tensor in tensors]
+
+    def packed(rows: int) -> Any:
+        addresses = [weight.data_ptr() for weight in weights]
+        return library().Stepper(known.number, size, hidden, known.memories, rows, addresses)  # type: ignore[union-attr]
+
+    steppers = {1: packed(1)}  # room for 1, 2, 4, 8, ... rows, made when it is needed first
+
+    def step(x: Array, state: Sequence[Array]) -> Array:
+        rows = len(x)
+        room = 1 << max(rows - 1, 0).bit_length()
+        stepper = steppers.get(room)
+        if stepper is None:
+            stepper = steppers[room] = packed(room)
+        output = np.empty((rows, hidden), np.float32)
+        stepper.step(x, state, output)
+        return output
+
+    return step
