@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from seqloom.cells.gru import GRU
 from seqloom.cells.lstm import LSTM
 from seqloom.errors import KernelError
 from seqloom.kernels import choose, native, reference
+from seqloom.layers.live import Live, LiveBatch
 from seqloom.layers.recurrent import Recurrent
 from seqloom.sequences import Sequences
 
@@ -309,3 +311,22 @@ def test_a_compiler_at_hand_was_used() -> None:
     for name in SETS:
         LIBRARY.use(name)
         assert LIBRARY.instruction_set() == name
+
+
+@every_cell
+def test_live_steps_are_the_whole_to_the_bit(kind: type[Cell]) -> None:
+    """Two layers, step by step and for several sequences at once."""
+    torch.manual_seed(1)
+    core = Recurrent(kind, 5, 33, 2)
+    values = torch.randn(3, 9, 5)
+    with torch.no_grad():
+        whole = core(Sequences.full(values))[0].values.numpy()
+    live = Live(core)
+    assert live.stepper.backends == ["native", "native"]
+    assert np.array_equal(live.read(values[0].numpy()), whole[0])
+    many = LiveBatch(core)
+    for name in range(3):
+        many.join(name)
+    for t in range(9):
+        found = many.step_rows([2, 0, 1], values[[2, 0, 1], t].numpy())
+        assert np.array_equal(found, whole[[2, 0, 1], t])

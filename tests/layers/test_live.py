@@ -29,6 +29,7 @@ from seqloom.wrappers import wrap
 
 OPTIONS = {"learned_state": True, "recurrent_dropout": 0.4, "zoneout": 0.3}
 FEATURES, HIDDEN = 3, 4
+DOUBLE = [name for name in STEPPERS if name != "native"]  # the native steps, float32 only, have tests of their own
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -185,7 +186,7 @@ def test_weights_are_those_of_the_moment() -> None:
     core = stack("lstm")
     values = steps(5)[0]
     expected = Live(core).read(values)
-    for backend in STEPPERS:
+    for backend in DOUBLE:
         live = Live(core, backend=backend)
         with torch.no_grad():
             for weight in core.parameters():
@@ -197,7 +198,7 @@ def test_weights_are_those_of_the_moment() -> None:
 def test_an_array_that_may_not_be_written_is_read() -> None:
     values = steps(3)[0]
     values.flags.writeable = False
-    for backend in STEPPERS:
+    for backend in DOUBLE:
         assert_same(Live(stack("gru"), backend=backend).read(values), whole(stack("gru"), values[None].copy())[0][0])
 
 
@@ -220,10 +221,10 @@ class Silent(GRU):
 def test_a_derived_cell_does_not_run_by_the_equations_of_its_parent() -> None:
     choice = choose_step(Silent(FEATURES, HIDDEN))
     assert choice.name == "torch"
-    assert choice.refusals == {"numpy": "Silent has no equations of its own"}
+    assert choice.refusals["numpy"] == "Silent has no equations of its own"
     with pytest.raises(KernelError, match="'numpy' cannot run single steps: Silent has no equations of its own; use"):
         choose_step(Silent(FEATURES, HIDDEN), "numpy")
-    with pytest.raises(KernelError, match="no 'cuda' runs single steps; expected auto or one of numpy, torch"):
+    with pytest.raises(KernelError, match="no 'cuda' runs single steps; expected auto or one of native, numpy, torch"):
         choose_step(Silent(FEATURES, HIDDEN), "cuda")
 
 

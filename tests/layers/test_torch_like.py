@@ -79,16 +79,23 @@ def test_rows_are_as_if_alone(ours: Any, theirs: Any, options: dict[str, Any], w
 
 
 @pytest.mark.parametrize(("ours", "theirs", "options"), every)
-def test_weights_travel_both_ways_and_a_plain_call_is_torchs(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
+def test_weights_travel_both_ways_and_a_plain_call_gives_what_torchs_does(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
     layer, reference = ours(3, 4, **options), theirs(3, 4, **options)
     layer.load_state_dict(reference.state_dict())
     reference.load_state_dict(layer.state_dict())
     input = torch.randn(5, 2, 3)
-    assert torch.equal(layer(input)[0], reference(input)[0])
+    torch.testing.assert_close(layer(input), reference(input))
     packed = pack_padded_sequence(
         input, torch.tensor([5, 3]) if not layer.batch_first else torch.tensor([2] * 5), batch_first=layer.batch_first
     )
-    assert torch.equal(pad_packed_sequence(layer(packed)[0])[0], pad_packed_sequence(reference(packed)[0])[0])
+    found, expected = layer(packed), reference(packed)
+    assert torch.equal(found[0].batch_sizes, expected[0].batch_sizes)
+    torch.testing.assert_close(pad_packed_sequence(found[0])[0], pad_packed_sequence(expected[0])[0])
+    torch.testing.assert_close(found[1], expected[1])
+    alone = input[:, 0]  # one row without a batch
+    torch.testing.assert_close(layer(alone), reference(alone))
+    with pytest.raises(RuntimeError, match="must match|Expected hidden"):
+        layer(input, torch.zeros(7, 2, 4) if not isinstance(layer, nn.LSTM) else (torch.zeros(7, 2, 4),) * 2)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), LAYERS)

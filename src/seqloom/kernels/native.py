@@ -8,6 +8,7 @@ depend, to the bit, on its neighbours in the batch, on padding, on chunks or on 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -76,16 +77,32 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
 def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step."""
     assert isinstance(cell, GatedCell)
-    known = CELLS[type(cell)]
-    values = input.values.float()
-    weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
-    extra = extra_weights(cell)
-    before = torch.stack(list(state))
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (values, before, extra, *weights))
-    output, final, _ = torch.ops.seqloom.recurrence(
-        values, input.lengths, *weights, extra, before, known.number, False, keep
+    weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, extra_weights(cell))
+    output, final = layer(
+        CELLS[type(cell)].number, input.values.float(), input.lengths, weights, torch.stack(list(state))
     )
     return input.with_values(output), type(state)(*final.unbind())
+
+
+def layer(
+    number: int, input: Tensor, lengths: Tensor, weights: Sequence[Tensor], state: Tensor, *, reverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """One layer in one direction.
+
+    Args:
+        number: of the cell, see `Native`.
+        input: (B, T, I) float32 of any layout.
+        lengths: (B,) int64 in 0..T.
+        weights: W_ih (G*H, I), W_hh (G*H, H), b_ih and b_hh (G*H,), and the cell's further ones, (n * H,).
+        state: (1 + memories, B, H), h first.
+        reverse: read each row from its true end.
+
+    Returns:
+        Outputs (B, T, H), zero on padding, and the final state, shaped like the one before.
+    """
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (input, state, *weights))
+    output, final, _ = torch.ops.seqloom.recurrence(input, lengths, *weights, state, number, reverse, keep)
+    return output, final
 
 
 def extra_weights(cell: GatedCell) -> Tensor:

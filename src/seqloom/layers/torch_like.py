@@ -1,7 +1,8 @@
-"""`LSTM`, `GRU` and `RNN`: torch's layers, which also take `lengths=`.
+"""`LSTM`, `GRU` and `RNN`: torch's layers, which also take `lengths=` and run in the native kernels where they can.
 
 Constructor, shapes, `batch_first`, state-dict keys and accepted inputs are those of `torch.nn`: each class is
-torch's own, and a call without `lengths` is torch's own call.
+torch's own. Float32 tensors on the CPU, packed ones too, go through seqloom's kernels; anything else (other types and
+devices, projections, single rows without a batch) is torch's own call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from seqloom.kernels import native
 
 State = Any  # (L*D, B, H), or a pair of them for the LSTM, as in torch
 
@@ -20,7 +24,14 @@ class WithLengths(nn.RNNBase):
 
     def forward(self, input: Any, hx: State = None, *, lengths: Tensor | None = None) -> Any:
         """As the layer of `torch.nn`; see `run_with_lengths` for `lengths`."""
-        return super().forward(input, hx) if lengths is None else run_with_lengths(self, input, hx, lengths)
+        if lengths is not None:
+            return run_with_lengths(self, input, hx, lengths)
+        if isinstance(input, PackedSequence) and runs_natively(self, input.data):
+            return run_packed(self, input, hx)
+        if isinstance(input, Tensor) and input.dim() == 3 and runs_natively(self, input):
+            B, T = input.shape[:2] if self.batch_first else (input.shape[1], input.shape[0])
+            return run_natively(self, input, hx, torch.full((B,), T))
+        return super().forward(input, hx)
 
 
 class LSTM(WithLengths, nn.LSTM):
@@ -53,6 +64,8 @@ def run_with_lengths(layer: nn.RNNBase, input: Tensor, hx: State, lengths: Tenso
         ValueError: lengths do not fit the input.
     """
     steps = _check(layer, input, lengths)
+    if runs_natively(layer, input):
+        return run_natively(layer, input, hx, lengths.cpu())
     filled = lengths > 0
     # Packing takes no empty rows and must not see what padding holds: NaN would reach the gradients.
     time = 1 if layer.batch_first else 0
@@ -63,6 +76,57 @@ def run_with_lengths(layer: nn.RNNBase, input: Tensor, hx: State, lengths: Tenso
     output, final = layer(packed, hx)
     padded, _ = pad_packed_sequence(output, layer.batch_first, total_length=input.shape[time])
     return torch.where(mask, padded, padded.new_zeros(())), _keep_empty(final, hx, filled.to(input.device))
+
+
+def runs_natively(layer: nn.RNNBase, values: Tensor) -> bool:
+    """Whether the native kernels can run this layer on such values."""
+    if isinstance(native.library(), str) or layer.proj_size or 0 in values.shape:
+        return False
+    tensors = [values, *layer.parameters()]
+    return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+
+
+def run_natively(layer: nn.RNNBase, input: Tensor, hx: State, lengths: Tensor) -> tuple[Tensor, State]:
+    """As `run_with_lengths`, in the native kernels."""
+    parts = 2 if layer.mode == "LSTM" else 1
+    number = {"LSTM": 0, "GRU": 1, "RNN_TANH": 2, "RNN_RELU": 3}[layer.mode]
+    directions = 2 if layer.bidirectional else 1
+    shape = (layer.num_layers * directions, len(lengths), layer.hidden_size)
+    begin = [input.new_zeros(shape)] * parts if hx is None else list(hx) if parts == 2 else [hx]
+    layer.check_forward_args(input, tuple(begin) if parts == 2 else begin[0], None)  # type: ignore[arg-type]
+    values, finals = input if layer.batch_first else input.transpose(0, 1), []
+    for depth in range(layer.num_layers):
+        if depth:
+            values = dropout(values, layer.dropout, layer.training)
+        outputs = []
+        for direction in range(directions):
+            place = depth * directions + direction
+            state = torch.stack([part[place] for part in begin])
+            output, final = native.layer(number, values, lengths, _weights(layer, place), state, reverse=direction == 1)
+            outputs.append(output)
+            finals.append(final)
+        values = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+    final = torch.stack(finals, dim=1)
+    return values if layer.batch_first else values.transpose(0, 1), tuple(final) if parts == 2 else final[0]
+
+
+def _weights(layer: nn.RNNBase, place: int) -> list[Tensor]:
+    """W_ih, W_hh, b_ih, b_hh and nothing further."""
+    found = list(layer.all_weights[place])
+    zeros = [found[0].new_zeros(len(found[0]))] * (4 - len(found))
+    return [*found, *zeros, found[0].new_zeros(0)]
+
+
+def run_packed(layer: nn.RNNBase, input: PackedSequence, hx: State) -> tuple[PackedSequence, State]:
+    """A packed batch in the native kernels, packed again as it was."""
+    padded, lengths = pad_packed_sequence(input, layer.batch_first)
+    output, final = run_natively(layer, padded, hx, lengths)
+    by_step = output.transpose(0, 1) if layer.batch_first else output
+    order = input.sorted_indices
+    if order is not None:
+        by_step, lengths = by_step[:, order], lengths[order.cpu()]
+    valid = torch.arange(len(by_step)).unsqueeze(1) < lengths
+    return PackedSequence(by_step[valid], input.batch_sizes, order, input.unsorted_indices), final
 
 
 def _check(layer: nn.RNNBase, input: Any, lengths: Tensor) -> int:
