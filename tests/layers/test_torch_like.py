@@ -79,7 +79,7 @@ def test_rows_are_as_if_alone(ours: Any, theirs: Any, options: dict[str, Any], w
 
 
 @pytest.mark.parametrize(("ours", "theirs", "options"), every)
-def test_weights_travel_both_ways_and_a_plain_call_gives_what_torchs_does(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
+def test_weights_travel_both_ways_and_plain_calls_agree(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
     layer, reference = ours(3, 4, **options), theirs(3, 4, **options)
     layer.load_state_dict(reference.state_dict())
     reference.load_state_dict(layer.state_dict())
@@ -94,7 +94,7 @@ def test_weights_travel_both_ways_and_a_plain_call_gives_what_torchs_does(ours: 
     torch.testing.assert_close(found[1], expected[1])
     alone = input[:, 0]  # one row without a batch
     torch.testing.assert_close(layer(alone), reference(alone))
-    with pytest.raises(RuntimeError, match="must match|Expected hidden"):
+    with pytest.raises(RuntimeError, match=r"must match|Expected hidden"):
         layer(input, torch.zeros(7, 2, 4) if not isinstance(layer, nn.LSTM) else (torch.zeros(7, 2, 4),) * 2)
 
 
