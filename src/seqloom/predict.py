@@ -132,7 +132,8 @@ def read_rows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterato
     with the length of rows that are read in chunks.
     """
     steps = max(CELLS // max(len(places.segment), 1), 1)
-    if model.whole_only is not None or int((places.origin - places.start).max(initial=0)) <= steps:
+    whole = model.whole_only is not None or any(output.whole_rows for output in model.outputs.values())
+    if whole or int((places.origin - places.start).max(initial=0)) <= steps:
         batch = cut(encoded, places, model.inputs, model.outputs)
         yield batch, model(batch)
         return

@@ -15,7 +15,7 @@ from seqloom.errors import DataError, RecipeError
 from seqloom.evaluate import evaluate
 from seqloom.fitting import prepare
 from seqloom.model import SequenceModel
-from seqloom.outputs.items import NGRAM, NOTHING, _histories
+from seqloom.outputs.items import END, NGRAM, NOTHING, _histories
 from seqloom.predict import answer_frames
 from seqloom.recipe import parse_recipe
 from seqloom.trained import Trained, fit
@@ -61,7 +61,7 @@ def test_the_target_of_a_step_is_the_item_after_it() -> None:
     assert output.vocabulary.words == ["a", "b", "c"]
     found = output.encode(output.read(dataset.segments))
     assert found[:, 0].tolist() == [0, 1, 2, 1, 2, 0, 1, 0, 0, 1, -1, 2]
-    assert found[:, 1].tolist() == [1, 2, NOTHING, 2, 0, 1, NOTHING, NOTHING, 1, -1, 2, NOTHING]
+    assert found[:, 1].tolist() == [1, 2, END, 2, 0, 1, END, END, 1, -1, 2, END]
 
 
 def test_asked_from_leaves_earlier_items_out() -> None:
@@ -69,10 +69,10 @@ def test_asked_from_leaves_earlier_items_out() -> None:
     model, dataset = built(data, asked_from="first")
     output = next_of(model)
     assert output.encode(output.read(dataset.segments))[:, 1].tolist() == [
-        *(1, 2, NOTHING),
-        *(NOTHING, NOTHING, 1, NOTHING),
-        *(NOTHING,),
-        *(NOTHING, NOTHING, 2, NOTHING),
+        *(1, 2, END),
+        *(NOTHING, NOTHING, 1, END),
+        *(END,),
+        *(NOTHING, NOTHING, 2, END),
     ]
 
 
@@ -110,6 +110,22 @@ def test_ranks_and_probabilities_are_those_of_all_scores() -> None:
     log_p = torch.log_softmax(scores, dim=1)
     assert found["log-p"][0] == pytest.approx(float(log_p[0, 1]), abs=1e-6)
     assert found["rank"][2] == 1 + int((scores[2] > scores[2, 2]).sum())
+
+
+@pytest.mark.parametrize("more", [{}, {"repeats": False}, {"negatives": 1}])
+def test_long_rows_read_in_chunks_are_answered_as_whole_ones(
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("one", list("abcd") * 3, "train"), ("test", list("dcab") * 9, "test"), ("short", list("abc"), "test")]
+    model, dataset = built(frame([*rows, ("more", list("efghij"), "train")]), **more)
+    places = part_places(model, dataset, "test")
+    whole = answer_frames(model, dataset.segments, places)["next"]
+    assert len(whole) == 39
+    monkeypatch.setattr("seqloom.predict.CELLS", 10)
+    pieces = answer_frames(model, dataset.segments, places)["next"]
+    numbers = [name for name in whole.columns if whole[name].dtype == pl.Float64]
+    assert pieces.drop(numbers).equals(whole.drop(numbers))
+    np.testing.assert_allclose(pieces.select(numbers).to_numpy(), whole.select(numbers).to_numpy(), rtol=1e-5)
 
 
 def test_tied_answers_use_the_embedding_that_reads() -> None:

@@ -10,7 +10,6 @@ import polars as pl
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from seqloom.data.segments import Column, Segments
@@ -28,6 +27,7 @@ from seqloom.scaling import Scale
 from seqloom.vocabulary import Vocabulary
 
 NOTHING = -2  # code of an item that is not asked for, or of a step that does not exist
+END = -3  # code of the item after a sequence's last one: no one knows it, but it is answered
 NGRAM = 5  # longest n-gram among the rivals
 ROWS_AT_ONCE = 256
 
@@ -65,8 +65,8 @@ class Target(NamedTuple):
 
     Attributes:
         item: code of the step's own item from 0, `UNKNOWN` where training never shows it.
-        next: code of the item asked for; `UNKNOWN`; `NOTHING` where none is.
-        place: number of the step in its table, by which drawn items are drawn; below 0 where there is no step.
+        next: code of the item asked for; `UNKNOWN`; `NOTHING` where none is; `END` after the last one.
+        place: number of the step in its table, by which drawn items are drawn.
     """
 
     item: Tensor
@@ -79,9 +79,8 @@ class Target(NamedTuple):
         return cls(*target.unbind(dim=-1))
 
     def answered(self) -> Tensor:
-        """(B, T) bool: steps whose next item is asked for, and the last of each row, after which anything may come."""
-        after = pad(self.place, (0, 1), value=-1)[:, 1:]
-        return (self.next != NOTHING) | ((self.place >= 0) & (after < 0))
+        """(B, T) bool: steps whose next item is asked for, and the last of each sequence, after which any may come."""
+        return self.next != NOTHING
 
 
 class Items(Output):
@@ -104,23 +103,27 @@ class Items(Output):
             raise RecipeError(f"outputs.{name}.columns is {self.columns}; expected one column of items")
         self.settings = settings
         self.numbers = [settings.asked_from] if settings.asked_from else []
+        # What is no candidate stands earlier in the row, or later.
+        self.whole_rows = not settings.repeats or settings.negatives is not None
         self.vocabulary: Vocabulary
         self.counts: list[int]
         # In a tuple, so that the input's weights stay the input's own.
         self._tied: tuple[EmbeddedInput, ...] = ()
 
     def read(self, segments: Segments) -> Column:
-        """(N, 2) texts: the item of each step, and the next one where it is asked for."""
+        """(N, 3): the item of each step, the next one where it is asked for, and whether the sequence ends here."""
         item = super().read(segments)
         count = int(segments.offsets[-1])
         following = np.full(count, None, object)
         following[:-1] = item[1:]
-        following[segments.offsets[1:][segments.lengths > 0] - 1] = None
+        last = np.zeros(count, bool)
+        last[segments.offsets[1:][segments.lengths > 0] - 1] = True
+        following[last] = None
         for name in set(self.numbers) & set(segments.static):
             first = segments.static[name].astype(np.float64)
             number = np.arange(count) - np.repeat(segments.offsets[:-1], segments.lengths) + 2
             following[number < np.repeat(np.nan_to_num(first, nan=2.0), segments.lengths)] = None
-        return np.stack([item, following], axis=1)
+        return np.stack([item, following, last.astype(object)], axis=1)
 
     def fit(self, values: Column) -> None:
         """The items of the training part, and how often each stands there."""
@@ -166,9 +169,10 @@ class Items(Output):
 
     def encode(self, values: Column) -> Tensor:
         """(N, 3) int64, the parts of a `Target`."""
-        item, following = values.T
+        item, following, last = values.T
         asked = np.array([word is not None for word in following], dtype=bool)
         code = np.where(asked, self.vocabulary.encode(following.tolist()) - 1, NOTHING)
+        code[last.astype(bool)] = END
         own = self.vocabulary.encode(item.tolist()) - 1
         return torch.from_numpy(np.stack([own, code, np.arange(len(values))], axis=1))
 
@@ -290,7 +294,7 @@ class Items(Output):
     @torch.no_grad()
     def _start(self) -> Array:
         """(4 + 2 * top,) the answer before anything was read: the bias alone."""
-        found = rank(self.bias.unsqueeze(0).clone(), torch.tensor([NOTHING]), self.settings.top)
+        found = rank(self.bias.unsqueeze(0).clone(), torch.tensor([END]), self.settings.top)
         head = torch.tensor([[torch.nan, float(found.candidates), torch.nan, torch.nan]], dtype=torch.float64)
         answer: Array = torch.cat([head, found.items.double(), found.p.double()], dim=1)[0].numpy()
         return answer
@@ -323,7 +327,7 @@ class Items(Output):
         """What is popular, a first-order Markov chain, and a smoothed n-gram."""
         learned = self.encode(training).numpy()
         count = len(self.vocabulary.words)
-        history = _histories(learned[:, 0], learned[:, 1] == NOTHING, count)
+        history = _histories(learned[:, 0], learned[:, 1] == END, count)
         known = learned[:, 1] >= 0
         found: dict[str, Popularity | KneserNey] = {"popularity": Popularity(learned[:, 0], count)}
         for order, name in ((2, "markov"), (NGRAM, f"{NGRAM}-gram")):

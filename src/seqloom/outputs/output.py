@@ -123,6 +123,7 @@ class Output(nn.Module, ABC):
         source: name of the input whose scale its answers share, if any.
         next_asked: whether the answer of a step is its column's value at the step after it.
         numbers: static columns of numbers that it reads besides.
+        whole_rows: whether what it answers at a step depends on the targets of the whole row.
     """
 
     Settings: ClassVar[type[OutputSettings]]
@@ -134,6 +135,7 @@ class Output(nn.Module, ABC):
     block: int = 0
     source: str | None = None
     numbers: Sequence[str] = ()
+    whole_rows: bool = False
 
     def __init__(self, name: str, settings: OutputSettings) -> None:
         super().__init__()
