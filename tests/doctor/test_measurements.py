@@ -90,6 +90,7 @@ def test_every_cell_and_output_is_measured(name: str) -> None:
     found = reach(built.model, built.encoded, built.places)
     assert found.steps is not None or found.reason
     assert all(torch.equal(weight, before[name]) for name, weight in built.model.state_dict().items())
+    assert (built.model.core.backend, built.model.training) == ("auto", False)
 
 
 def test_what_is_put_around_a_cell_does_not_hide_it() -> None:

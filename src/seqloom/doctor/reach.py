@@ -101,16 +101,11 @@ def _gains(features: Tensor, anchor: Tensor, target: Tensor, parts: _Parts) -> T
     """(N, 1 + longest lag) by how much each lag brings the squared error of each answer down."""
     left = target - target[parts.fit].mean(dim=0)
     gained = torch.zeros(len(target), int(anchor[:, 1].max()) + 1, dtype=torch.float64)
-    for first in _blocks(gained.shape[1] - 1):
-        before = left
-        for lag in range(first, min(2 * first, gained.shape[1])):
-            new = left - _fitted(features, anchor, left, lag, parts.fit)
-            better = (left.square() - new.square()).sum(dim=1)
-            if _standard_errors(better[parts.choose]) > 1:
-                left, gained[:, lag] = new, better
-        # What helped by chance lag by lag does not help all together.
-        if _standard_errors(gained[:, first : 2 * first].sum(dim=1)[parts.choose]) < 2:
-            left, gained[:, first : 2 * first] = before, 0.0
+    for lag in range(1, gained.shape[1]):
+        new = left - _fitted(features, anchor, left, lag, parts.fit)
+        better = (left.square() - new.square()).sum(dim=1)
+        if _standard_errors(better[parts.choose]) > 1:
+            left, gained[:, lag] = new, better
     return gained
 
 
