@@ -26,7 +26,7 @@ PROCESS = 560_000_000  # bytes of Python and the libraries while training, measu
 COPIES = 8  # of the weights: themselves, gradients, two moments, running mean, best, and those of a validation
 TABLE = 12  # times the encoded table: as it is read, its segments, and encoded; measured with a text for each step
 NODE = 1200  # bytes that autograd spends on a saved tensor besides its numbers, measured
-GRADIENTS = 1.6  # a chunk at the height of its backward pass, in units of what its forward pass kept, measured
+GRADIENTS = 2.5  # a chunk at the height of its backward pass, in units of what its forward pass kept; the most measured
 PROBE = (32, 96)  # steps of the two trial chunks whose difference is the cost of a step
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -307,3 +311,18 @@ def test_chunks_cover_every_step() -> None:
     lessons = ready(STEPS, {})
     parts = list(in_chunks(lessons.material.train, 4))
     assert [int((part.origin - part.start).sum()) for part in parts] == [13, 12, 9, 4, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_million_steps_need_little_more_memory_than_ten_thousand(tmp_path: Path) -> None:
+    """The peak of whole processes, and within the budget that was given."""
+    script = Path(__file__).parents[2] / "benchmarks" / "long.py"
+    command = [sys.executable, script, "--memory", "800MB", "--whole", "--json", tmp_path / "long.json"]
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+    found = json.loads((tmp_path / "long.json").read_text())
+    assert [row["steps"] for row in found["rows"]] == [10_000, 1_000_000]
+    assert not any("failed" in row for row in found["rows"]), found
+    assert found["rows"][1]["chunks"] > 10
+    assert all(row["peak_bytes"] < 800e6 for row in found["rows"])
+    assert found["peak_of_the_last_to_the_first"] <= 1.5
