@@ -141,6 +141,23 @@ OUTPUTS: dict[str, dict[Table, Entries]] = {
         }
     },
     "labels": {"examples": {"tags": {"kind": "labels"}}, "series": {"phase": {"kind": "labels"}}},
+    "text": {
+        "texts": {
+            "reply": {
+                "kind": "text",
+                "tokens": "word",
+                "size": 3,
+                "max_length": 5,
+                "input_feeding": True,
+                "label_smoothing": 0.1,
+                "beam_size": 2,
+                "n_best": 2,
+            }
+        },
+        "examples": {
+            "reply": {"kind": "text", "tokens": "character", "size": 4, "attention": "multi_head", "heads": 2}
+        },
+    },
     "forecast": {
         "series": {"coming": {"kind": "forecast", "columns": ["sales", "visits"], "horizon": 3, "intervals": [80]}}
     },
@@ -281,6 +298,12 @@ def examples_frame(rows: int = 36) -> pl.DataFrame:
         "kind": [f"k{k % 3}" for k in range(rows - 2)] + [None, None],
         "price": [*random.normal(100, 30, rows - 1).tolist(), None],
         "tags": [holes([f"t{k}" for k in random.integers(0, 3, n).tolist()]) for n in lengths],
+        "reply": [
+            None,
+            "",
+            *[" ".join(f"r{k}" for k in random.integers(0, 4, 1 + n % 6)) for n in range(rows - 3)],
+            "new",
+        ],
     }
     return pl.DataFrame(columns, strict=False)
 
@@ -299,7 +322,7 @@ def texts_frame() -> pl.DataFrame:
     starts = [None if text is None else text.split()[0] for text in columns["review"]]
     columns["part"] = [None if k % 4 == 0 else "absent" if k % 7 == 0 else starts[k] for k in range(len(starts))]
     texts_of = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-    return frame.select("name", "split", "region", "age", "profile", "kind", "price").hstack(texts_of)
+    return frame.select("name", "split", "region", "age", "profile", "kind", "price", "reply").hstack(texts_of)
 
 
 @lru_cache

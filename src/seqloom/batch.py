@@ -36,7 +36,8 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: by name, (B, T, F) along time or (B, F) static; `missing` where nothing may be seen.
-        targets: by name: (B, ...) one per row, (B, T, ...) one per step, or (B, U, ...) after the origin.
+        targets: by name: (B, ...) one per row, (B, T, ...) one per step, or (B, U, ...) after the origin or of
+            a length of their own.
         scales: of the inputs that have one, by name.
         lengths: (B,) int64, past and future steps.
         origins: (B,) int64, past steps.
@@ -120,11 +121,16 @@ def cut(
 
 
 def steps_of(encoded: Encoded, places: Places) -> Steps:
-    """(B,) steps that a model reads at each place: those of the table, or of the input with its own time axis."""
-    for column in encoded.inputs.values():
-        if isinstance(column, Ragged):
-            return column.lengths.numpy()[places.segment]
-    return places.stop - places.start
+    """(B,) steps that a model reads at each place, and those of targets that have lengths of their own.
+
+    Read are the steps of the table, or of the input with its own time axis.
+    """
+    written = [column for column in encoded.targets.values() if isinstance(column, Ragged)]
+    read = [column for column in encoded.inputs.values() if isinstance(column, Ragged)]
+    steps = places.stop - places.start if not read else 0 * places.start
+    for column in [*read[:1], *written]:
+        steps = steps + column.lengths.numpy()[places.segment]
+    return steps
 
 
 def own_scales(encoded: Encoded, places: Places, inputs: Mapping[str, Input]) -> dict[str, Scale]:

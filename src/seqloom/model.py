@@ -75,7 +75,7 @@ class SequenceModel(nn.Module):
         self.front: Front
         self.core: Recurrent
         for output in self.outputs.values():
-            if output.shape is Shape.OWN:
+            if output.shape is Shape.AHEAD:
                 output.attach(self._source(output))
             if output.shape is Shape.SPAN:
                 output.attach(self._read_text(output))
@@ -176,7 +176,7 @@ class SequenceModel(nn.Module):
             )
         if not along_time and not self.horizon:
             raise RecipeError("no input has a time axis and no output has one; expected a sequence on either side")
-        if self.horizon and any(output.shape is not Shape.OWN for output in self.outputs.values()):
+        if self.horizon and any(output.shape is not Shape.AHEAD for output in self.outputs.values()):
             raise RecipeError("a forecast and an answer of another kind stand side by side; use a recipe for each")
         for name, output in self.outputs.items():
             if output.next_asked and not self.causal:
@@ -294,6 +294,7 @@ class SequenceModel(nn.Module):
             if core.memory_steps is not None:
                 set_memory(cell, core.memory_steps)
         for output in self.outputs.values():
+            output.connect(self.core)
             output.build(self.core.output_size, joined, core.bidirectional)
 
     def _joined(self) -> list[tuple[str, Input]]:
@@ -329,7 +330,8 @@ class SequenceModel(nn.Module):
         joined = self.join(batch)
         shorter, front = self.front(joined, state.front, final=final)
         states, core = self.core(self.core.drop(shorter), state.core)
-        reading = Reading(states, joined, self._lagged(batch), batch.origins, self.front.factor)
+        bare = self.core.bare_state(core)
+        reading = Reading(states, joined, self._lagged(batch), batch.origins, self.front.factor, bare, batch.targets)
         return reading, ModelState(front, core)
 
     def initial_memory(self, batch_size: int) -> Memory:

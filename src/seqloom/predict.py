@@ -15,7 +15,7 @@ from seqloom.data.segments import Segments
 from seqloom.errors import RecipeError
 from seqloom.model import SequenceModel
 from seqloom.outputs.forecast import Forecast
-from seqloom.outputs.output import Array, Output, Places, Steps
+from seqloom.outputs.output import Array, Output, Places, Reading, Steps
 from seqloom.scaling import Scale
 from seqloom.sequences import Ragged
 from seqloom.state import select
@@ -81,7 +81,7 @@ def _in_chunks(model: SequenceModel, encoded: Encoded, places: Places) -> Iterat
     """Rows in batches, long ones chunk by chunk."""
     for rows in in_batches(encoded, places):
         found: dict[str, list[Array]] = {name: [] for name in model.outputs}
-        for batch, raw in read_rows(model, encoded, places.take(rows)):
+        for batch, _, raw in read_rows(model, encoded, places.take(rows)):
             for name, answered in raw.items():
                 found[name].append(_natural(model.outputs[name], answered, batch))
         joined = {name: np.concatenate(parts, axis=1) if parts[1:] else parts[0] for name, parts in found.items()}
@@ -125,8 +125,10 @@ def _carried(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator
             yield Piece(row[None], cut(encoded, place._replace(start=start), model.inputs, {}, scales), state)
 
 
-def read_rows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
-    """Raw answers to some rows as a whole, or chunk by chunk with the state carried, whichever the model allows.
+def read_rows(
+    model: SequenceModel, encoded: Encoded, places: Places
+) -> Iterator[tuple[Batch, Reading, dict[str, Tensor]]]:
+    """What was read of some rows, and raw answers: as a whole, or in chunks with the state carried where that can be.
 
     Outputs with one answer for each step answer every chunk, others with the last one. Memory does not grow
     with the length of rows that are read in chunks.
@@ -135,14 +137,15 @@ def read_rows(model: SequenceModel, encoded: Encoded, places: Places) -> Iterato
     whole = model.whole_only is not None or any(output.whole_rows for output in model.outputs.values())
     if whole or int((places.origin - places.start).max(initial=0)) <= steps:
         batch = cut(encoded, places, model.inputs, model.outputs)
-        yield batch, model(batch)
+        reading, _ = model.read(batch)
+        yield batch, reading, model.decode(reading)
         return
     scales, memory = own_scales(encoded, places, model.inputs), model.initial_memory(len(places.segment))
     chunks = list(in_chunks(places, steps))
     for k, chunk in enumerate(chunks):
         batch, final = cut(encoded, chunk, model.inputs, model.outputs, scales), k == len(chunks) - 1
         reading, memory = model.advance(batch, memory, final=final)
-        yield batch, model.decode_chunk(reading, memory, final=final)
+        yield batch, reading, model.decode_chunk(reading, memory, final=final)
 
 
 def answer_piece(model: SequenceModel, output: Output, piece: Piece) -> Array:
@@ -151,7 +154,7 @@ def answer_piece(model: SequenceModel, output: Output, piece: Piece) -> Array:
     if isinstance(output, Forecast) and int((batch.lengths - batch.origins).max()) > output.block:
         return feed_back(model, output, batch, piece.state)
     reading, _ = model.read(batch, piece.state)
-    return _natural(output, output(reading), batch)
+    return output.answer(reading, scale)
 
 
 def _natural(output: Output, raw: Tensor, batch: Batch) -> Array:

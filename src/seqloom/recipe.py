@@ -65,8 +65,8 @@ class TrainingSettings(Settings):
     batch_tokens: int | None = Field(
         None,
         ge=1,
-        description="steps in a batch at most, padding included: batches then hold rows of similar length, as many as "
-        "fit; omitted: batch_size rows of any length",
+        description="steps in a batch at most, read and, of texts, written, padding included: batches then hold rows "
+        "of similar length, as many as fit; omitted: batch_size rows of any length",
     )
     accumulate: int = Field(1, ge=1, description="batches whose gradients are summed for one step")
     tbptt_steps: int | None = Field(

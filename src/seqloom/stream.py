@@ -102,7 +102,7 @@ class Stream:
         return {
             name: answer_piece(self.model, output, piece)[0]
             for name, output in self.model.outputs.items()
-            if output.shape is Shape.OWN
+            if output.shape is Shape.AHEAD
         }
 
     def _cut(self, table: Segments, origin: int) -> tuple[Batch, dict[str, Tensor]]:

@@ -89,8 +89,12 @@ def close(found: Tensor, expected: Tensor, tolerance: float) -> Tensor:
 
 def valid_steps(built: Built, name: str, answer: Tensor, batch: Batch) -> list[Tensor]:
     """The answers of each row, those on padding left out."""
-    if built.model.outputs[name].shape in EACH_STEP:
+    output = built.model.outputs[name]
+    if output.shape in EACH_STEP:
         return [row[:length] for row, length in zip(answer, batch.lengths.tolist(), strict=True)]
+    if output.shape is Shape.OWN:
+        known = (batch.targets[name] != output.missing).sum(dim=1)
+        return [row[:length] for row, length in zip(answer, known.tolist(), strict=True)]
     return list(answer)
 
 

@@ -112,7 +112,7 @@ def _reads(name: str, output: Output) -> str:
         return f"{name}'s pooling ({', '.join(pools)}) keeps one vector"
     if output.shape is Shape.VECTOR:
         return f"{name} makes one vector of it"
-    return f"{name} reads " + ("every step" if output.shape is Shape.STEPS else "the steps after the origin")
+    return f"{name} reads " + ("the steps after the origin" if output.shape is Shape.AHEAD else "every step")
 
 
 def _pools(part: nn.Module) -> bool:

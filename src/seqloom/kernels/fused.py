@@ -24,18 +24,22 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
 def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step.
 
-    Rows of equal length run as they are; unequal ones are packed, which is exact and slower. An empty
-    row is run on one zero step, since packing forbids emptiness, and then put back to its initial state.
+    Rows of equal length run as they are. So do unequal ones where the state is the output: it is read at each row's
+    last valid step, and what was computed behind it is thrown away. Others are packed, which is exact and slower. An
+    empty row is run on one zero step, since packing forbids emptiness, and then put back to its initial state.
     """
     if input.is_full:
         values, final = _call(cell, input.values, state)
         return input.with_values(values), final
-    lengths = input.lengths.clamp(min=1)
+    filled = (input.lengths > 0).to(input.values.device).unsqueeze(1)
     values = input.zero_padding().values
+    if state._fields == ("h",):
+        output = input.with_values(_call(cell, values, state)[0])
+        return output.zero_padding(), type(state)(torch.where(filled, output.last(), state.h))
+    lengths = input.lengths.clamp(min=1)
     packed = pack_padded_sequence(values, lengths.cpu(), batch_first=True, enforce_sorted=False)
-    output, final = _call_packed(cell, packed, state)
-    padded, _ = pad_packed_sequence(output, batch_first=True, total_length=values.shape[1])
-    filled = (input.lengths > 0).to(values.device).unsqueeze(1)
+    packed_output, final = _call_packed(cell, packed, state)
+    padded, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=values.shape[1])
     final = type(state)(*(torch.where(filled, new, old) for new, old in zip(final, state, strict=True)))
     return input.with_values(padded).zero_padding(), final
 

@@ -151,7 +151,8 @@ class MultiHead(Attention):
 
     def _split(self, values: Tensor) -> Tensor:
         """(B, T, heads * d) to (B, heads, T, d)."""
-        return values.reshape(*values.shape[:-1], self.heads, -1).transpose(1, 2)
+        d = values.shape[-1] // self.heads
+        return values.reshape(*values.shape[:-1], self.heads, d).transpose(1, 2)
 
 
 def masked_softmax(scores: Tensor, padding: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -67,6 +67,7 @@ class Decoder(nn.Module):
         tied: the embedding is V too (Press and Wolf, 2017).
         dropout: share dropped of embeddings, between layers, and of f, 0 <= dropout < 1.
         backend: kernel of the stack.
+        options: further arguments of the cell.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Decoder(nn.Module):
         tied: bool = True,
         dropout: float = 0.0,
         backend: str = "auto",
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.input_feeding = input_feeding
@@ -90,8 +92,8 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, size)
         nn.init.normal_(self.embedding.weight, std=size**-0.5)  # f is within 1, so logits begin within a few units
         read = size + size if input_feeding else size
-        self.core = Recurrent(cell, read, hidden_size, num_layers, dropout=dropout, backend=backend)
-        self.bridge = Bridge(source.initial_state(1), self.core.initial_state(1))
+        self.core = Recurrent(cell, read, hidden_size, num_layers, dropout=dropout, backend=backend, options=options)
+        self.bridge = Bridge(source.bare_state(source.initial_state(1)), self.core.initial_state(1))
         self.attention = attention(self.core.output_size, source.output_size)
         self.combine = nn.Linear(self.core.output_size + self.attention.output_size, size)
         self.output = None if tied else nn.Linear(size, vocabulary, bias=False)
@@ -103,7 +105,7 @@ class Decoder(nn.Module):
 
         Args:
             states: (B, S, F) steps of the source.
-            final: its state after each row's last step.
+            final: its bare state after each row's last step.
         """
         B = len(states.lengths)
         fed = self.combine.weight.new_zeros(B, self.size) if self.input_feeding else None

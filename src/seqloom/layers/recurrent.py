@@ -49,11 +49,12 @@ class Recurrent(nn.Module):
         super().__init__()
         self.bidirectional = bidirectional
         self.backend = backend
+        self.options = dict(options or {})
         self.dropout = nn.Dropout(dropout)
         self.reads_elapsed = cell.reads_elapsed
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
-            made = [cell(input_size, hidden_size, **(options or {})) for _ in range(2 if bidirectional else 1)]
+            made = [cell(input_size, hidden_size, **self.options) for _ in range(2 if bidirectional else 1)]
             directions = [wrap(one) for one in made] if wrap else made
             self.layers.append(nn.ModuleList(directions))
             self.output_size = sum(direction.output_size for direction in directions)
@@ -66,6 +67,13 @@ class Recurrent(nn.Module):
     def initial_state(self, batch_size: int) -> Any:
         """The state of every layer and direction before the first step."""
         return tuple(tuple(cell.initial_state(batch_size) for cell in layer) for layer in self.cells())
+
+    def bare_state(self, state: Any) -> Any:
+        """The state of the cells inside all wrappers, for a stack that runs on from it."""
+        return tuple(
+            tuple(cell.bare_state(part) for cell, part in zip(layer, parts, strict=True))
+            for layer, parts in zip(self.cells(), state, strict=True)
+        )
 
     def forward(self, input: Sequences, state: Any = None, *, reset: Tensor | None = None) -> tuple[Sequences, Any]:
         """Outputs (B, T, D*H), zero on padding, and the state after each row's last valid step.

@@ -56,7 +56,7 @@ class Forecast(Output):
     """
 
     Settings = ForecastSettings
-    shape = Shape.OWN
+    shape = Shape.AHEAD
 
     def __init__(self, name: str, settings: ForecastSettings) -> None:
         super().__init__(name, settings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from seqloom.data.segments import Column, Segments
 from seqloom.errors import DataError
 from seqloom.inputs.input import Input, side_by_side
 from seqloom.layers.pooling import Pooling
+from seqloom.layers.recurrent import Recurrent
 from seqloom.metrics.result import Result
 from seqloom.scaling import Scale
 from seqloom.sequences import Ragged, Sequences
@@ -35,6 +37,7 @@ class Shape(Enum):
 
     VECTOR = "one answer for the whole sequence"
     STEPS = "one answer for each step"
+    AHEAD = "an answer for each coming step"
     OWN = "a sequence of its own length"
     SPAN = "a stretch of the text that is read"
 
@@ -64,6 +67,10 @@ class Reading(NamedTuple):
         lagged: by input and lag, the scaled values so long ago (B, T, C), NaN where missing.
         origins: (B,) past steps of each row.
         factor: steps of `joined` that one of `states` stands for.
+        final: the state of the core after each row's last step, without what wrappers added to it.
+        targets: the right answers by output, where they are known: for outputs that are told what they should have
+            answered before, and for no other use.
+        progress: share of the training that is done, for what changes with it.
     """
 
     states: Sequences
@@ -71,6 +78,9 @@ class Reading(NamedTuple):
     lagged: dict[str, dict[int, Tensor]]
     origins: Tensor
     factor: int = 1
+    final: Any = None
+    targets: Mapping[str, Tensor] = MappingProxyType({})
+    progress: float = 1.0
 
     def each_step(self) -> Tensor:
         """(B, T, features): at each step of `joined`, the state that stands for it; zeros on padding."""
@@ -153,7 +163,10 @@ class Output(nn.Module, ABC):
     @property
     def per_row(self) -> bool:
         """Whether the table holds one target for each sequence, not one for each step."""
-        return self.shape in (Shape.VECTOR, Shape.SPAN)
+        return self.shape in (Shape.VECTOR, Shape.SPAN, Shape.OWN)
+
+    def connect(self, core: Recurrent) -> None:
+        """Look at the core before `build`, for an output that runs on from its state."""
 
     def read(self, segments: Segments) -> Column:
         """Its target columns: (S, ...) for one target per sequence, else (N, ...); missing where there are none.
@@ -214,6 +227,15 @@ class Output(nn.Module, ABC):
     @abstractmethod
     def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
         """A metric to watch while training: its name, and its value in natural units, a mean over known targets."""
+
+    def watch(self, reading: Reading, raw: Tensor, target: Tensor, scale: Scale | None) -> tuple[str, float]:
+        """`monitor` of a batch; an output that writes by itself watches what it writes."""
+        return self.monitor(self.compared(raw, scale, target), target.numpy())
+
+    def answer(self, reading: Reading, scale: Scale | None) -> Array:
+        """Answers in natural units to what the core made of a batch."""
+        raw, target = self(reading), reading.targets.get(self.name)
+        return self.answers(raw, scale) if target is None else self.compared(raw, scale, target)
 
     def calibrate(self, answers: Array, truth: Array, scale: Scale | None) -> None:
         """Mend stated uncertainty on validation data."""

@@ -46,13 +46,12 @@ def measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str,
 def _measure(model: SequenceModel, encoded: Encoded, places: Places) -> dict[str, float]:
     """Loss and metrics of some rows: means over their chunks, weighted by known targets."""
     found: dict[str, list[Found]] = {name: [] for name in model.outputs}
-    for batch, raw in read_rows(model, encoded, places):
+    for batch, reading, raw in read_rows(model, encoded, places):
         for name, answer in raw.items():
             output = model.outputs[name]
             scale = batch.scales.get(output.source) if output.source else None
             loss = model.output_loss(name, answer, batch).item()
-            answers = output.compared(answer, scale, batch.targets[name])
-            metric = output.monitor(answers, batch.targets[name].numpy())
+            metric = output.watch(reading, answer, batch.targets[name], scale)
             found[name].append(Found(output.known(batch.targets[name]), loss, metric))
     losses = {name: _mean([(f.loss, f.known) for f in parts]) for name, parts in found.items()}
     scores = {"loss": sum(output.weight * losses[name] for name, output in model.outputs.items())}
