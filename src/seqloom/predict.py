@@ -154,7 +154,7 @@ def answer_piece(model: SequenceModel, output: Output, piece: Piece) -> Array:
     if isinstance(output, Forecast) and int((batch.lengths - batch.origins).max()) > output.block:
         return feed_back(model, output, batch, piece.state)
     reading, _ = model.read(batch, piece.state)
-    return output.answer(reading, scale)
+    return output.answer(reading, batch.scales.get(output.source) if output.source else None)
 
 
 def _natural(output: Output, raw: Tensor, batch: Batch) -> Array:
