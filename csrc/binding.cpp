@@ -214,6 +214,7 @@ NB_MODULE(_native, m) {
     m.def("reserve", [](int cell, std::int64_t H) { return kernels()->reserve(cell, H); });
     m.def("calls", [] { return calls.load(); }, "How often a kernel has run forward in this process.");
     m.def("poison", [](bool on) { seqloom_poison(on); }, "Fill scratch memory with NaN, for tests.");
+    m.def("use_own_pool", [](bool on) { seqloom_use_own_pool(on); }, "Leave torch's threads alone, for tests.");
     m.def("forward", &forward);
     m.def("backward", &backward);
     m.def("scan", &scan);

@@ -1,8 +1,11 @@
 // The threads that kernels share, and their memory.
 //
-// One pool for the process. Its threads wait actively for a moment after each task, since the next one mostly
-// follows at once, then sleep. Whoever finds the pool busy, or runs in a forked child, whose threads are gone, works
-// alone: results do not depend on the number of threads.
+// Where GNU's OpenMP runtime is in the process already, as it is with torch on Linux, its threads do the work: they
+// wait actively for milliseconds after each of torch's operations and would fight any others for the cores. Elsewhere
+// there is a pool of our own. Its threads wait actively for a moment after each task, since the next one mostly
+// follows at once, then sleep. Whoever finds it busy works alone, and so does a forked child, whose parent's threads
+// are not there: results do not depend on the number of threads.
+#include <dlfcn.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -58,6 +61,39 @@ class FlushDenormals {
 #else
     FlushDenormals() {}
 #endif
+};
+
+// The entry points of the OpenMP runtime that somebody else has loaded.
+class OpenMP {
+   public:
+    OpenMP()
+        : parallel_(reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"))),
+          rank_(reinterpret_cast<Number>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"))),
+          threads_(reinterpret_cast<Number>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"))) {}
+
+    bool found() const { return parallel_ && rank_ && threads_; }
+
+    void run(int threads, SeqloomTask task, void* context) const {
+        Work work = {this, task, context};
+        parallel_(&OpenMP::work, &work, unsigned(threads), 0);
+    }
+
+   private:
+    using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+    using Number = int (*)();
+    struct Work {
+        const OpenMP* runtime;
+        SeqloomTask task;
+        void* context;
+    };
+    static void work(void* data) {
+        const Work& work = *static_cast<Work*>(data);
+        FlushDenormals flush;
+        work.task(work.context, work.runtime->rank_(), work.runtime->threads_());
+    }
+
+    Parallel parallel_;
+    Number rank_, threads_;
 };
 
 class Pool {
@@ -122,26 +158,20 @@ class Pool {
     int threads_ = 0, size_ = 0;
 };
 
-// Never destroyed: its threads run until the process ends. A forked child makes a new one.
-Pool& pool() {
-    static std::mutex making;
-    static Pool* made = nullptr;
-    static pid_t owner = 0;
-    // A lock held by another thread at the moment of the fork would never be released in the child.
-    if (owner != getpid()) {
-        if (!making.try_lock()) {
-            static Pool spare;
-            return spare;
-        }
-        if (owner != getpid()) {
-            made = new Pool;
-            owner = getpid();
-        }
-        making.unlock();
-    }
+// Who calls first owns the threads; a child that was forked later has none of them. Never destroyed: the threads run
+// until the process ends.
+struct Threads {
+    pid_t owner = getpid();
+    OpenMP openmp;
+    Pool pool;
+};
+
+Threads& threads_of_process() {
+    static Threads* made = new Threads;
     return *made;
 }
 
+std::atomic<bool> own_pool{false};
 std::atomic<bool> poisoned{false};
 
 constexpr size_t PAGE = size_t(2) << 20, LARGE = 2 * PAGE;
@@ -150,7 +180,19 @@ constexpr size_t PAGE = size_t(2) << 20, LARGE = 2 * PAGE;
 
 extern "C" {
 
-void seqloom_parallel(int threads, SeqloomTask task, void* context) { pool().run(threads, task, context); }
+void seqloom_parallel(int threads, SeqloomTask task, void* context) {
+    Threads& all = threads_of_process();
+    if (threads < 2 || all.owner != getpid()) {
+        FlushDenormals flush;
+        task(context, 0, 1);
+    } else if (all.openmp.found() && !own_pool.load(std::memory_order_relaxed)) {
+        all.openmp.run(threads, task, context);
+    } else {
+        all.pool.run(threads, task, context);
+    }
+}
+
+void seqloom_use_own_pool(int on) { own_pool.store(on != 0); }
 
 void seqloom_wait(SeqloomBarrier* barrier, int threads) {
     std::atomic_ref<int32_t> arrived(barrier->arrived), round(barrier->round);

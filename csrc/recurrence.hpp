@@ -347,7 +347,6 @@ struct Recurrence {
         float* packed = scratch.take<float>(packed_numbers(p.I, s));
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
         if (p.reserve) seqloom_large_pages(p.reserve, std::size_t(p.B * p.T * s.reserve) * sizeof(float));
-        // A busy pool gives one thread: rows are then dealt to that one.
         const Size rows = alone.most(p.B), each = rows + STEPS_TIMES_ROWS;
         const Size block = p.reserve ? 0 : each * s.reserve;
         const float** pointers = scratch.take<const float*>(threads * each);
@@ -359,6 +358,7 @@ struct Recurrence {
         parallel(threads, [&](int rank, int got) { pack_all(p, s, packed, rank, got); });
         const Weights w = place_weights(packed, p.I, s);
         parallel(whole.threads, [&](int rank, int got) {
+            if (got != whole.threads && rank > 0) return;  // fewer threads than planned for: one does it all
             const Plan& used = got == whole.threads ? whole : alone;
             const int own = used.units ? 0 : rank;  // a team shares what it writes by units
             forward_team(p, s, w, used.team(rank, &barrier, p.B),
@@ -627,6 +627,7 @@ struct Recurrence {
         });
         SeqloomBarrier barrier = {};
         parallel(whole.threads, [&](int rank, int got) {
+            if (got != whole.threads && rank > 0) return;  // fewer threads than planned for: one does it all
             const Plan& used = got == whole.threads ? whole : alone;
             float* own = carry + (used.units ? 0 : rank) * rows * (M + 1) * s.width;
             backward_team(p, g, s, w_back, extra, slopes, used.team(rank, &barrier, p.B),

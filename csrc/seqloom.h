@@ -87,9 +87,10 @@ void seqloom_large_pages(void *memory, size_t bytes); /* a hint for memory that 
 void seqloom_free(void *memory);
 void seqloom_poison(int on);
 
-/* Calls task(context, rank, threads) for each rank; the caller is rank 0. With a busy pool there is one rank only. */
+/* Calls task(context, rank, threads) for each rank; the caller is rank 0. There may be fewer threads than asked for. */
 typedef void (*SeqloomTask)(void *context, int rank, int threads);
 void seqloom_parallel(int threads, SeqloomTask task, void *context);
+void seqloom_use_own_pool(int on); /* even where an OpenMP runtime is in the process */
 
 /* Waits until `threads` callers have arrived. `barrier` starts as zeros. */
 typedef struct SeqloomBarrier {

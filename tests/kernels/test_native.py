@@ -33,11 +33,12 @@ every_set = pytest.mark.parametrize("instructions", SETS)
 
 @pytest.fixture(autouse=True)
 def put_back() -> Iterator[None]:
-    """Threads, instruction set and scratch memory as they were; scratch is poisoned in every test."""
+    """Threads, instruction set and memory as they were; scratch memory is poisoned in every test."""
     threads = torch.get_num_threads()
     LIBRARY.poison(True)
     yield
     LIBRARY.poison(False)
+    LIBRARY.use_own_pool(False)
     LIBRARY.use(SETS[0])
     torch.set_num_threads(threads)
 
@@ -141,10 +142,15 @@ def test_bits_do_not_depend_on_neighbours_padding_chunks_or_threads(
     assert all(torch.equal(a, b) for a, b in zip(final, whole[1:], strict=True))
 
 
+whose_threads = pytest.mark.parametrize("own_pool", [False, True], ids=["torch's threads", "own pool"])
+
+
 @every_cell
+@whose_threads
 @pytest.mark.parametrize("rows", [1, 3, 20])
-def test_gradients_do_not_depend_on_threads(kind: type[Cell], rows: int) -> None:
+def test_gradients_do_not_depend_on_threads(kind: type[Cell], rows: int, own_pool: bool) -> None:
     """256 units and few rows: here threads share the units of a step and meet after it."""
+    LIBRARY.use_own_pool(own_pool)
     p = problem(kind, [9, 4, 0, 7, 9][:rows] * (rows // 5 or 1), (30, 256))
     torch.set_num_threads(1)
     alone = results(native, *p)
@@ -245,7 +251,9 @@ def _forked(p: Problem, expected: list[Tensor], answer: Any) -> None:
     answer.put(all(torch.equal(a, b) for a, b in zip(outputs(p), expected, strict=True)))
 
 
-def test_a_forked_process_and_two_threads_get_the_same() -> None:
+@whose_threads
+def test_a_forked_process_and_two_threads_get_the_same(own_pool: bool) -> None:
+    LIBRARY.use_own_pool(own_pool)
     p = problem(LSTM, [30, 12, 25, 8, 30, 2, 9, 9], (20, 64), extra=0)
     torch.set_num_threads(2)
     expected = outputs(p)
