@@ -126,6 +126,7 @@ OUTPUTS: dict[str, dict[Table, Entries]] = {
         "examples": {"price": {"kind": "number", "pooling": ["max"]}},
         "texts": {"price": {"kind": "number"}},
     },
+    "tags": {"texts": {"topics": {"kind": "tags", "pooling": ["mean"]}}},
     "span": {"texts": {"part": {"kind": "span", "within": "review", "longest": 3, "no_answer": True}}},
     "items": {
         "examples": {
@@ -320,6 +321,7 @@ def texts_frame() -> pl.DataFrame:
 
     columns = {"question": [None, None, *texts(4)[2:]], "review": [*texts(9)[:-1], "only here"]}
     starts = [None if text is None else text.split()[0] for text in columns["review"]]
+    columns["topics"] = [None if k % 5 == 0 else ["a;b", ";", "b", "c; a"][k % 4] for k in range(len(frame))]
     columns["part"] = [None if k % 4 == 0 else "absent" if k % 7 == 0 else starts[k] for k in range(len(starts))]
     texts_of = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     return frame.select("name", "split", "region", "age", "profile", "kind", "price", "reply").hstack(texts_of)

@@ -24,7 +24,6 @@ from seqloom.inputs.input import Input, Role
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places, Shape, Steps
 
-WRITTEN = (Shape.OWN, Shape.SPAN)  # answers that are texts, which are no classes
 SERIES_NAME = "unique_id"  # in a table without that column, it stands for the name of each series
 
 
@@ -52,7 +51,7 @@ def column_uses(model: SequenceModel) -> list[ColumnUse]:
     uses: dict[str, ColumnUse] = {}
     for output in model.outputs.values():
         for column in output.columns:
-            role: Literal["target", "written"] = "written" if output.shape in WRITTEN else "target"
+            role: Literal["target", "written"] = "target" if output.is_class else "written"
             uses[column] = ColumnUse(column, "text" if output.reads_text else "number", role, output.next_asked)
         for column in output.numbers:
             uses.setdefault(column, ColumnUse(column, "number", "static"))

@@ -128,6 +128,7 @@ class Output(nn.Module, ABC):
         Settings: what a recipe may say of it.
         shape: what it asks of the core.
         reads_text: whether its columns hold text; otherwise numbers.
+        is_class: whether each of its texts is one of a set of classes.
         horizon: steps after the origin that it answers.
         block: how many of them it answers at once, and is trained on.
         source: name of the input whose scale its answers share, if any.
@@ -139,6 +140,7 @@ class Output(nn.Module, ABC):
     Settings: ClassVar[type[OutputSettings]]
     shape: ClassVar[Shape]
     reads_text: ClassVar[bool] = False
+    is_class: ClassVar[bool] = True
     next_asked: ClassVar[bool] = False
     missing: ClassVar[float] = float("nan")
     horizon: int = 0

@@ -57,6 +57,7 @@ class Span(Output):
     Settings = SpanSettings
     shape = Shape.SPAN
     reads_text = True
+    is_class = False
     missing = 0.0
 
     def __init__(self, name: str, settings: SpanSettings) -> None:

@@ -118,6 +118,7 @@ class Text(Output):
     Settings = TextSettings
     shape = Shape.OWN
     reads_text = True
+    is_class = False
     missing = -1.0
 
     def __init__(self, name: str, settings: TextSettings) -> None:
