@@ -167,3 +167,28 @@ def test_a_missing_source_is_named(name: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no ")
     assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_translation_pairs_line_by_line(tmp_path: Path) -> None:
+    for part, count in (("train", 6), ("val", 3), ("test_2016_flickr", 2)):
+        for language in ("de", "en"):
+            text = "".join(f"{language} {part} {k} .\n" for k in range(count))
+            name = f"{part}.lc.norm.tok.{language}"
+            if part == "train":
+                (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+            else:
+                (tmp_path / name).write_text(text)
+    assert "11 pairs written" in prepare("translation", tmp_path, tmp_path / "out")
+    table = pl.read_ndjson(tmp_path / "out" / "pairs.jsonl")
+    assert table.row(2) == ("train-3", "de train 2 .", "en train 2 .", "train")
+    for recipe in ("recipe.yaml", "to_german.yaml"):
+        model = SequenceModel(load_recipe(RECIPES / "translation" / recipe)[0])
+        assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 2
+    with (tmp_path / "val.lc.norm.tok.en").open("a") as file:
+        file.write("one more\n")
+    script = RECIPES / "translation" / "prepare.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, tmp_path / "two"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: valid has 3 German lines and 4 English ones\n"

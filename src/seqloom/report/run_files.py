@@ -6,6 +6,7 @@ A file that is there but cannot be read never stops the report: it is named amon
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 SERIES_COLUMNS = frozenset({"unique_id", "ds"})
+WRITTEN = "greedy"  # a column that only texts have
 TEXT_COLUMNS = frozenset({"unique_id", "ds", "cutoff", "id"})
 
 
@@ -139,6 +141,8 @@ def _kind(frame: pl.DataFrame | None) -> str:
         return "forecast"
     if "item-1" in columns:
         return "items"
+    if WRITTEN in columns:
+        return "text"
     return "category" if any(column.startswith("p-") for column in columns) else "number"
 
 
@@ -164,8 +168,9 @@ def _table(file: Path, needed: frozenset[str] = frozenset()) -> pl.DataFrame | N
     frame = pl.read_csv(file, infer_schema=False)
     if absent := sorted(needed - set(frame.columns)):
         raise ValueError(f"it has the columns {', '.join(frame.columns)} and lacks {', '.join(absent)}")
-    classes = {"y", "y_hat"} if any(name.startswith("p-") for name in frame.columns) else set()
-    texts = TEXT_COLUMNS | classes | {name for name in frame.columns if name.startswith("item-")}
+    words = WRITTEN in frame.columns or any(name.startswith("p-") for name in frame.columns)
+    said = {name for name in frame.columns if words and re.fullmatch(rf"y|y_hat(-\d+)?|{WRITTEN}", name)}
+    texts = TEXT_COLUMNS | said | {name for name in frame.columns if name.startswith("item-")}
     values = pl.col([name for name in frame.columns if name not in texts]).cast(pl.Float64, strict=False)
     parsed = frame.with_columns(pl.when(values.is_finite()).then(values))
     return None if parsed.is_empty() else parsed

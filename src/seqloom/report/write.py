@@ -23,6 +23,7 @@ from seqloom.report.sections.steps import steps
 from seqloom.report.sections.summary import summary
 from seqloom.report.sections.windows import windows
 from seqloom.report.sections.worst import worst
+from seqloom.report.sections.written import written
 
 # the browser itself refuses anything the page might try to load
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -68,6 +69,7 @@ def _answers(run: RunFiles, output: Output) -> Iterator[Html | None]:
     yield confusion(output)
     yield scatter(output)
     yield worst(run, output)
+    yield written(output)
 
 
 def _page(run: RunFiles) -> str:
