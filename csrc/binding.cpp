@@ -157,6 +157,19 @@ class Buffer {
     Py_buffer view_;
 };
 
+// Bytes read, each thread reading its own part of the memory so many times.
+std::int64_t read_rounds(int threads, nb::handle memory, std::int64_t rounds) {
+    Buffer buffer(memory, false);
+    if (threads < 1) throw std::invalid_argument("expected one thread or more");
+    nb::gil_scoped_release free;
+    return kernels()->read_rounds(threads, buffer.data(), buffer.size() / threads, rounds);
+}
+
+std::int64_t multiply_adds(int threads, std::int64_t rounds) {
+    nb::gil_scoped_release free;
+    return kernels()->multiply_adds(threads, rounds);
+}
+
 // One layer with its weights packed, for streams. One caller at a time.
 class Stepper {
    public:
@@ -218,6 +231,8 @@ NB_MODULE(_native, m) {
     m.def("forward", &forward);
     m.def("backward", &backward);
     m.def("scan", &scan);
+    m.def("multiply_adds", &multiply_adds, "Multiply-adds on registers, for benchmarks: the operations done.");
+    m.def("read_rounds", &read_rounds, "Rows of memory read over and over, for benchmarks: the bytes read.");
     nb::class_<Stepper>(m, "Stepper")
         .def(nb::init<int, std::int64_t, std::int64_t, int, std::int64_t, const Addresses&>())
         .def("step", &Stepper::step);

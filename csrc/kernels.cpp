@@ -7,6 +7,7 @@
 #include "cells/peephole_lstm.hpp"
 #include "cells/rnn.hpp"
 #include "cells/slstm.hpp"
+#include "limits.hpp"
 #include "recurrence.hpp"
 #include "scan.hpp"
 
@@ -56,6 +57,7 @@ void stepper_free(void* stepper, std::int32_t cell) {
 
 extern "C" const SeqloomKernels* NAME(SEQLOOM_ISA)() {
     static const SeqloomKernels kernels = {TEXT(SEQLOOM_ISA), supported,    reserve, forward, backward,
-                                           scan_forward,      scan_backward, stepper, steps,   stepper_free};
+                                           scan_forward,      scan_backward, stepper, steps,   stepper_free,
+                                           multiply_adds,     read_rounds};
     return &kernels;
 }

@@ -79,6 +79,10 @@ typedef struct SeqloomKernels {
     void *(*stepper)(const SeqloomLayer *, int64_t most_rows);
     void (*steps)(void *stepper, int32_t cell, int64_t rows, int64_t T, const float *x, float *state, float *output);
     void (*stepper_free)(void *stepper, int32_t cell);
+    /* The machine's limits: multiply-adds on registers, giving the operations done; `count` numbers of `memory` for
+     * each thread, read over and over, giving the bytes read. The caller takes the time. */
+    int64_t (*multiply_adds)(int32_t threads, int64_t rounds);
+    int64_t (*read_rounds)(int32_t threads, const float *memory, int64_t count, int64_t rounds);
 } SeqloomKernels;
 
 /* Memory for scratch, 64-byte aligned, filled with NaN where poisoning is on; NULL without memory. */
