@@ -1,18 +1,21 @@
-"""Pages made from the code while the site is built: the recipe, the command line, the cells.
+"""Pages made while the site is built: recipe, command line and cells from the code, benchmarks from a run's figures.
 
-MkDocs calls `on_files`. Nothing is committed, so no page can be older than the code.
+MkDocs calls `on_files`. The pages are not committed, so none can be older than what it is made from.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
+from seqloom.bench import table
 from seqloom.cells.cell import Cell
 from seqloom.cli import app
 from seqloom.explain.cell import draw_cell, explain_cell
@@ -22,6 +25,7 @@ from seqloom.outputs.output import Output
 from seqloom.recipe import Recipe
 from seqloom.settings import Settings
 
+FIGURES = Path(__file__).with_name("benchmarks.json")  # written by `seqloom bench all --json docs/benchmarks.json`
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _WORDS: dict[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
@@ -29,6 +33,7 @@ _WORDS: dict[Any, str] = {int: "whole number", float: "number", str: "text", boo
 def pages() -> dict[str, str]:
     """The content of every generated file, by its path in the site."""
     found = {"reference/recipe.md": recipe_page(), "reference/cli.md": cli_page(), "reference/cells.md": cells_page()}
+    found["reference/benchmarks.md"] = benchmarks_page()
     drawings = {f"reference/cells/{name}.svg": draw_cell(find("cells", name, Cell)) for name in names("cells")}
     return found | drawings
 
@@ -195,3 +200,19 @@ def cells_page() -> str:
         parts += [f"## {name}\n", f"{(cell.__doc__ or '').splitlines()[0]}\n"]
         parts += [f"![The {name} cell as boxes and lines](cells/{name}.svg)\n", "```text", explain_cell(cell), "```\n"]
     return "\n".join(parts)
+
+
+def benchmarks_page(figures: Path = FIGURES) -> str:
+    """The table of the recorded run; of none, how to make one."""
+    parts = ["# Benchmarks\n", "How to read this table: [Benchmarks](../concepts/benchmarks.md).\n"]
+    if not figures.exists():
+        return "\n".join([*parts, "No run is recorded. `seqloom bench all --json docs/benchmarks.json` records one.\n"])
+    run = json.loads(figures.read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in run["machine"]["versions"].items() if version)
+    parts += [*table.limits(run["machine"]), f"{versions}; {run['threads']} threads, medians of {run['repeats']}.\n"]
+    if run["caveat"]:
+        parts.append(f"**{run['caveat']}**\n")
+    for name in dict.fromkeys(row["benchmark"] for row in run["rows"]):
+        rows = [row for row in run["rows"] if row["benchmark"] == name]
+        parts += [f"## {name}\n", *table.markdown(rows), ""]
+    return "\n".join(parts) + "\n"

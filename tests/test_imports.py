@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("backtest", "doctor"),
     ("trained",),
     ("seqloom",),  # the public names; above it only what belongs to the command line
-    ("report", "run", "suggest"),
+    ("report", "run", "suggest", "bench"),
     ("commands",),
     ("cli",),
 )

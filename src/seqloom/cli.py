@@ -181,6 +181,20 @@ def report(run: Run) -> None:
     _work().report(_console(), run)
 
 
+@app.command(epilog=_example("seqloom bench kernels stream --json bench.json"))
+def bench(
+    names: Annotated[
+        list[str], typer.Argument(help="all, or some of kernels, ragged, stream, cells, long, import, applications")
+    ],
+    json: Annotated[Path | None, typer.Option("--json", help="also write the figures there")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="medians of 5 instead of 30; the output says so")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="sizes that only show that everything runs")] = False,
+    threads: Annotated[int | None, typer.Option(help="omitted: those of torch")] = None,
+) -> None:
+    """Measure speed beside torch, ONNX Runtime and the plain loop, and how near the machine's own limits are."""
+    _work().bench(_console(), names, json, quick=quick, tiny=tiny, threads=threads)
+
+
 def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
     found = {}
     for entry in entries or []:

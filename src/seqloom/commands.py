@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from seqloom.backtest import backtest
+from seqloom.bench import measure, table
+from seqloom.bench.row import Row
+from seqloom.bench.timing import FULL, QUICK
 from seqloom.cells.cell import Cell
 from seqloom.data.guess import guess_series
 from seqloom.data.ledger import Ledger
@@ -430,6 +433,26 @@ def report(console: Console, run: Path) -> None:
     """The report as one page."""
     require_run(run)
     console.print(f"report written to {write_report(run)}", highlight=False)
+
+
+def bench(
+    console: Console, names: list[str], json_file: Path | None, *, quick: bool, tiny: bool, threads: int | None
+) -> None:
+    """Benchmarks, a table for each as it ends."""
+    wanted = measure.chosen(names)
+    setting = measure.prepare(threads, QUICK if quick else FULL, tiny=tiny)
+    console.print(*table.limits(measure.machine(setting.limits)), sep="\n", highlight=False)
+
+    def tell(name: str, rows: list[Row]) -> None:
+        shown = table.terminal(name, [row.to_json() for row in rows])
+        console.print(shown, width=max(console.width, table.WIDTH), crop=False)
+
+    document = measure.measure(wanted, setting, tell)
+    if document["caveat"]:
+        console.print(document["caveat"], style="red")
+    if json_file is not None:
+        write_json(json_file, document)
+        console.print(f"figures written to {json_file}", highlight=False)
 
 
 def _show_coming(console: Console, coming: pl.DataFrame) -> None:

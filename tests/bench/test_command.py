@@ -1,0 +1,150 @@
+"""The command: every benchmark gives its rows, with finite ratios or a reason, on the screen, in JSON and on a page."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from flows import Outcome
+from seqloom.bench import BENCHMARKS, limits, onnx_runtime, pair
+from seqloom.bench.onnx_runtime import OnnxLayer
+from seqloom.bench.pair import KINDS, Pair, flops
+from seqloom.bench.timing import QUICK, Effort
+from seqloom.errors import KernelError
+from seqloom.lookup import names
+from seqloom.sequences import Sequences
+
+Cli = Callable[..., Outcome]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """The document and the screen of all benchmarks at once, at tiny sizes."""
+    from rich.console import Console
+
+    from seqloom import commands
+
+    target = tmp_path_factory.mktemp("bench") / "bench.json"
+    console = Console(width=200, record=True, file=io.StringIO())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "_TRIES", 1)
+        patch.setattr(limits, "_LEAST", 0.001)
+        patch.setattr(limits, "_MEMORY", 1 << 20)
+        patch.setattr(commands, "QUICK", Effort(2, 0.0))
+        commands.bench(console, ["all"], target, quick=True, tiny=True, threads=1)
+    return json.loads(target.read_text()), console.export_text()
+
+
+def test_every_row_has_finite_figures_or_says_why_not(run: tuple[dict[str, Any], str]) -> None:
+    document, _ = run
+    assert {row["benchmark"] for row in document["rows"]} == set(BENCHMARKS)
+    for row in document["rows"]:
+        if row["ratio"] is None:
+            assert row["note"], row
+            assert (row["ours"], row["reached"]) == (None, "")
+            continue
+        figures = [row[key] for key in ("ratio", "ours", "theirs", "gflops", "share") if row[key] is not None]
+        assert all(math.isfinite(figure) and figure > 0 for figure in figures), row
+    measured = {row["benchmark"] for row in document["rows"] if row["ratio"] is not None}
+    assert measured == set(BENCHMARKS) - {"applications"}
+
+
+def test_every_promise_stands_in_the_table(run: tuple[dict[str, Any], str]) -> None:
+    goals = {(row["goal"]["bar"], row["goal"]["dream"]) for row in run[0]["rows"] if row["goal"]}
+    assert goals == {
+        (60, 150), (1.5, 2.5), (15, 30), (3, 5), (1.2, 2), (1, 2), (0.95, 1.15), (0.65, 0.8), (15, 40), (2.5, 5),
+        (5, 10), (10, 40), (1.5, 1.1), (5, 8), (1, 5), (1, 0.3),
+    }  # fmt: skip
+    trained = {row["name"] for row in run[0]["rows"] if row["benchmark"] == "cells"}
+    assert trained == {f"{name} train" for name in names("cells")}
+
+
+def test_what_may_not_be_quoted_says_so(run: tuple[dict[str, Any], str]) -> None:
+    document, screen = run
+    assert document["caveat"].startswith("tiny sizes")
+    assert document["caveat"] in screen
+    assert document["machine"]["limits"]["source"] in screen
+    for row in document["rows"]:
+        assert row["name"] in screen
+
+
+def test_quick_says_so_in_its_output(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "seqloom.bench.measure.measure_limits", lambda threads: limits.Limits("none", threads, 1, 1, [])
+    )
+    found = cli("bench", "applications", "--quick")
+    assert found.code == 0
+    assert f"quick: medians of {QUICK.repeats}, not of 30; do not quote these figures" in found.out
+    assert "do not quote" not in cli("bench", "applications").out
+
+
+def test_an_unknown_benchmark_is_answered_with_the_known_ones(cli: Cli) -> None:
+    found = cli("bench", "speed")
+    assert found.code == 2
+    assert found.err.startswith("error: there is no benchmark 'speed'; expected all or some of kernels, ragged,")
+    assert cli("bench", "import", "--threads", "0").err == "error: --threads is 0; expected 1 or more"
+
+
+def test_without_onnx_runtime_its_rows_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_runtime, "find_spec", lambda name: None)
+    assert onnx_runtime.why_not() == "onnxruntime and onnx not installed; pip install 'seqloom[bench]'"
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_onnx_runtime_computes_the_same_layer(kind: str) -> None:
+    reason = onnx_runtime.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    layer: nn.RNNBase = KINDS[kind](3, 5, batch_first=True)
+    x = torch.randn(2, 7, 3)
+    rival = OnnxLayer(layer, 1)
+    with torch.no_grad():
+        expected = layer(x)[0].transpose(0, 1)
+    steps = x.transpose(0, 1).contiguous().numpy()
+    whole, _ = rival(steps, rival.initial(2))
+    first, state = rival(steps[:3], rival.initial(2))
+    rest, _ = rival(steps[3:], state)
+    torch.testing.assert_close(torch.from_numpy(whole[:, 0]), expected)
+    torch.testing.assert_close(torch.cat([torch.from_numpy(part[:, 0]) for part in (first, rest)]), expected)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_contenders_that_differ_are_refused(kind: str) -> None:
+    layers = Pair(kind, 3, 5)
+    batch = Sequences.full(torch.randn(2, 4, 3))
+    same = pair.forward(layers.ours, batch), pair.forward(layers.padded, batch)
+    pair.require_equal(*same)
+    with torch.no_grad():
+        layers.cell.get_parameter("bias_ih").add_(0.1)
+    with pytest.raises(KernelError, match="the contenders differ by"):
+        pair.require_equal(*same)
+
+
+def test_operations_are_those_of_the_weights() -> None:
+    I, H, steps = 3, 5, 7  # noqa: E741
+    assert flops(Pair("lstm", I, H).cell, steps, train=False) == 8 * H * (I + H) * steps
+    assert flops(Pair("gru", I, H).cell, steps, train=True) == 3 * 6 * H * (I + H) * steps
+
+
+def test_the_page_shows_the_recorded_run(run: tuple[dict[str, Any], str], tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert "No run is recorded." in generate.benchmarks_page(tmp_path / "none.json")
+    figures = tmp_path / "benchmarks.json"
+    figures.write_text(json.dumps(run[0]))
+    page = generate.benchmarks_page(figures)
+    assert all(row["name"] in page and row["rival"] in page for row in run[0]["rows"])
+    assert f"**{run[0]['caveat']}**" in page
