@@ -16,6 +16,8 @@ from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Places, RivalAnswers, Steps, Texts
 from seqloom.predict import answer, answer_frames
 
+SHOWN_CHARACTERS = 200  # of each text, beside its answer
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -52,7 +54,19 @@ def evaluate(model: SequenceModel, dataset: Dataset, part: Part = "test", *, riv
     if model.horizon:
         document["leak_test"] = leak_test(model, dataset.segments, places)._asdict()
     shown = {name: {r.name: r.frame for r in rs if r.frame is not None} for name, rs in found.items()}
-    return Evaluation(document, frames, shown)
+    return Evaluation(document, {n: _with_texts(model, f, dataset, places) for n, f in frames.items()}, shown)
+
+
+def _with_texts(model: SequenceModel, frame: pl.DataFrame, dataset: Dataset, places: Places) -> pl.DataFrame:
+    """Answers with the beginning of the texts that they were given to, where there is one row for each."""
+    inputs = [input for input in model.inputs.values() if isinstance(input, Text)]
+    if len(frame) != len(places.segment):
+        return frame
+    for column in (column for input in inputs for column in input.columns if column not in frame.columns):
+        texts = pl.Series(column, dataset.segments.static[column][places.segment].tolist(), dtype=pl.String)
+        short = texts.str.slice(0, SHOWN_CHARACTERS)
+        frame = frame.with_columns(short + pl.when(texts != short).then(pl.lit(" …")).otherwise(pl.lit("")))
+    return frame
 
 
 def leak_found(document: dict[str, Any]) -> LeakTest | None:

@@ -43,7 +43,9 @@ def test_every_class_of_texts_is_scored_beside_it() -> None:
     model = SequenceModel(parse_recipe(recipe))
     dataset = read_dataset(model, frame)
     prepare(model, dataset)
-    rivals = evaluate(model, dataset).document["outputs"]["mood"]["rivals"]
+    found = evaluate(model, dataset)
+    assert found.frames["mood"]["text"].to_list() == ["good x", "bad y"] * 10
+    rivals = found.document["outputs"]["mood"]["rivals"]
     assert rivals["TF-IDF"]["metrics"]["accuracy"]["value"] == 100
     assert rivals["majority"]["metrics"]["accuracy"]["value"] == 50
     assert rivals["TF-IDF"]["notes"] == [TfIdf.note]

@@ -55,9 +55,13 @@ def _examples(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
     chances = [column for column in frame.columns if column.startswith("p-")]
     sure = pl.max_horizontal(chances) if chances else pl.lit(None, pl.Float64)
     ranked = wrong.with_columns(sure.alias("sure")).sort("sure", descending=True, nulls_last=True).head(SHOWN)
-    rows = [[row.get("id"), row["y"], row["y_hat"], number(row["sure"])] for row in ranked.iter_rows(named=True)]
+    texts = [column for column in frame.columns if column not in {"id", "y", "y_hat", *chances}]
+    rows = [
+        [row.get("id"), *(row[text] for text in texts), row["y"], row["y_hat"], number(row["sure"])]
+        for row in ranked.iter_rows(named=True)
+    ]
     count = f"The {len(rows)} surest of {len(wrong):,} wrong answers, of {len(frame):,} in all."
-    return [table(["example", "truth", "answer", "probability of the answer"], rows), note(count)]
+    return [table(["example", *texts, "truth", "answer", "probability of the answer"], rows), note(count)]
 
 
 def _items(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
