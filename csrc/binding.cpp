@@ -118,13 +118,18 @@ void backward(int cell, int threads, bool reverse, const std::vector<std::int64_
     check(status);
 }
 
-// addresses: lengths, a, b, h, output, final_state; gradients: d_output, d_final, d_a, d_b, d_h, or none.
-void scan(int threads, std::int64_t B, std::int64_t T, std::int64_t H, const Addresses& a, const Addresses& g) {
-    SeqloomScan p = {threads, B, T, H, at<const std::int64_t>(a.at(0)), at<const float>(a.at(1)),
-                     at<const float>(a.at(2)), at<const float>(a.at(3)), at<float>(a.at(4)), at<float>(a.at(5))};
-    ++calls;
+// sizes: B, T, H, then the strides a_row, a_step. addresses: lengths, a, b, h, output, final_state; gradients:
+// d_output, d_final, d_a, d_b, d_h, or none.
+void scan(int threads, bool rectified, const std::vector<std::int64_t>& sizes, const Addresses& a, const Addresses& g) {
+    SeqloomScan p = {};
+    p.threads = threads, p.rectified = rectified;
+    p.B = sizes.at(0), p.T = sizes.at(1), p.H = sizes.at(2), p.a_row = sizes.at(3), p.a_step = sizes.at(4);
+    p.lengths = at<const std::int64_t>(a.at(0));
+    p.a = at<const float>(a.at(1)), p.b = at<const float>(a.at(2)), p.h = at<const float>(a.at(3));
+    p.output = at<float>(a.at(4)), p.final_state = at<float>(a.at(5));
     SeqloomStatus status;
     if (g.empty()) {
+        ++calls;
         nb::gil_scoped_release free;
         status = kernels()->scan(&p);
     } else {

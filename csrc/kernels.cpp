@@ -3,6 +3,8 @@
 // Everything included here is in an unnamed namespace and uses no inline function of the standard library: were such
 // a function compiled for AVX-512, the linker could choose that copy for everybody.
 #include "cells/gru.hpp"
+#include "cells/layer_norm_gru.hpp"
+#include "cells/layer_norm_lstm.hpp"
 #include "cells/lstm.hpp"
 #include "cells/peephole_lstm.hpp"
 #include "cells/rnn.hpp"
@@ -22,6 +24,8 @@ INLINE auto with_cell(std::int32_t cell, const Body& body) {
         case SEQLOOM_RELU_RNN: return body(Recurrence<SimpleRNN<true>>{});
         case SEQLOOM_PEEPHOLE_LSTM: return body(Recurrence<PeepholeLSTM>{});
         case SEQLOOM_SLSTM: return body(Recurrence<SLSTM>{});
+        case SEQLOOM_LAYER_NORM_LSTM: return body(Recurrence<LayerNormLSTM>{});
+        case SEQLOOM_LAYER_NORM_GRU: return body(Recurrence<LayerNormGRU>{});
         default: return body(Recurrence<LSTM>{});
     }
 }

@@ -12,6 +12,7 @@
 #include <new>
 
 #include "matmul.hpp"
+#include "row.hpp"
 #include "seqloom.h"
 
 namespace {
@@ -66,6 +67,8 @@ struct Recurrence {
     static constexpr int G = Cell::gates, M = Cell::memories, E = Cell::extras, K = Cell::kept, D = Cell::slopes;
     static constexpr int NV = G == 3 ? 3 : 4;  // vectors in a panel
     static constexpr int UPP = NV / G;         // blocks of LANES units in a panel
+    // Whether units wait for the sums of the whole row, see row.hpp. Then the biases come later too, as the cell says.
+    static constexpr bool WHOLE_ROW = requires { Cell::whole_row; };
     static constexpr Size STEPS_TIMES_ROWS = 32;  // products with inputs that are done together
 
     // Sizes that follow from H.
@@ -76,7 +79,7 @@ struct Recurrence {
               blocks(ceil_div(H, LANES * UPP) * UPP),
               panels(blocks / UPP),
               width(blocks * LANES),
-              reserve(blocks * K * LANES),
+              reserve((blocks * K + WHOLE_ROW) * LANES),
               slopes(blocks * D * LANES),
               back_panels(ceil_div(ceil_div(H, LANES), 4)) {}
     };
@@ -161,7 +164,7 @@ struct Recurrence {
 
     // Whether threads share units rather than rows.
     static bool by_units(const SeqloomLayer& p, const Sizes& s, int threads) {
-        if (threads < 2 || s.back_panels < threads) return false;
+        if (WHOLE_ROW || threads < 2 || s.back_panels < threads) return false;
         Size weights = Size(G) * s.H * s.H;
         bool worth_waiting = weights * (p.B < 8 ? p.B : 8) > 60000;  // a step takes longer than the threads' meeting
         return worth_waiting && (p.B < 4 * threads || std::size_t(weights) * sizeof(float) > seqloom_cache_bytes());
@@ -225,7 +228,9 @@ struct Recurrence {
         if (E > 0) pack_vector(p.extra, E, s, const_cast<float*>(w.extra));
     }
 
-    static INLINE Vec bias(const float* packed, Size panel, int v) { return load(packed + (panel * NV + v) * LANES); }
+    static INLINE Vec bias(const float* packed, Size panel, int v) {
+        return WHOLE_ROW ? Vec{} : load(packed + (panel * NV + v) * LANES);
+    }
 
     // Where the products with the inputs go until the step takes them: the first G slots of what is kept.
     static INLINE void store_inputs(Size panel, const Vec* sums, float* keep) {
@@ -244,7 +249,10 @@ struct Recurrence {
         float** keeps;           // likewise
         float* blocks;           // (steps of a block, rows, reserve), where nothing is reserved
         float* memory;           // (rows, M, width)
+        float* sums;             // (rows, G, width), where cells wait for the whole row
     };
+
+    static Size sums_numbers(Size rows, const Sizes& s) { return WHOLE_ROW ? rows * G * s.width : 0; }
 
     static Size block_steps(Size count) { return count >= STEPS_TIMES_ROWS ? 1 : STEPS_TIMES_ROWS / (count ? count : 1); }
 
@@ -284,9 +292,17 @@ struct Recurrence {
                     buffers.pointers, active, dense(p.H), w.w_hh, panels.first, panels.last,
                     [&](Size, Size panel, int v) { return bias(w.b_hh, panel, v); },
                     [&](Size r, Size panel, const Vec* sums) {
-                        finish(s, panel, sums, keeps[r], buffers.pointers[r], memory(r), w.extra,
-                               output_at(p, team.rows[r], t));
+                        if constexpr (WHOLE_ROW)
+                            for (int v = 0; v < NV; ++v)
+                                store(buffers.sums + r * G * s.width + (panel * NV + v) * LANES, sums[v]);
+                        else
+                            finish(s, panel, sums, keeps[r], buffers.pointers[r], memory(r), w.extra,
+                                   output_at(p, team.rows[r], t));
                     });
+                if constexpr (WHOLE_ROW)
+                    for (Size r = 0; r < active; ++r)
+                        Cell::step_row({s.H, buffers.sums + r * G * s.width, buffers.pointers[r], w.b_ih, w.b_hh,
+                                        w.extra, memory(r), keeps[r], output_at(p, team.rows[r], t)});
                 keeps += active;
                 if (team.members > 1) seqloom_wait(team.barrier, team.members);
             }
@@ -353,6 +369,7 @@ struct Recurrence {
         float** keeps = scratch.take<float*>(threads * each);
         float* blocks = scratch.take<float>((whole.units ? 1 : threads) * block);
         float* memory = scratch.take<float>(whole.units ? rows * M * s.width : threads * rows * M * s.width);
+        float* sums = scratch.take<float>(threads * sums_numbers(rows, s));
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
         SeqloomBarrier barrier = {};
         parallel(threads, [&](int rank, int got) { pack_all(p, s, packed, rank, got); });
@@ -363,7 +380,7 @@ struct Recurrence {
             const int own = used.units ? 0 : rank;  // a team shares what it writes by units
             forward_team(p, s, w, used.team(rank, &barrier, p.B),
                          {pointers + rank * each, keeps + rank * each, blocks + own * block,
-                          memory + own * rows * M * s.width});
+                          memory + own * rows * M * s.width, sums + own * sums_numbers(rows, s)});
         });
         return SEQLOOM_DONE;
     }
@@ -403,18 +420,31 @@ struct Recurrence {
             }
         // The step's own arithmetic, once the gradient of its h is known.
         auto finish_back = [&](Size r, Size t, Size block, Vec dh) {
-            const Size b = team.rows[r], left = s.H - block * LANES;
-            const float* keep = kept_at(p, s, b, t);
-            Vec kept[K], before[M > 0 ? M : 1], dmemory[M > 0 ? M : 1], slope[D];
-            for (int k = 0; k < K; ++k) kept[k] = load(keep + (block * K + k) * LANES);
-            memory_before(p, s, b, t, block, before);
-            for (int m = 0; m < M; ++m) dmemory[m] = load(memory(r) + (m * s.blocks + block) * LANES);
-            Vec h = load_some(h_before(p, b, t) + block * LANES, left);
-            Vec past = Cell::back(kept, h, before, extra + block * E * LANES, dh, dmemory, slope);
-            store(carry(r) + block * LANES, past);
-            for (int m = 0; m < M; ++m) store(memory(r) + (m * s.blocks + block) * LANES, dmemory[m]);
-            float* to = slope_at(b, t) + block * D * LANES;
-            for (int k = 0; k < D; ++k) store(to + k * LANES, slope[k]);
+            if constexpr (WHOLE_ROW) {
+                store(carry(r) + block * LANES, dh);
+            } else {
+                const Size b = team.rows[r], left = s.H - block * LANES;
+                const float* keep = kept_at(p, s, b, t);
+                Vec kept[K], before[M > 0 ? M : 1], dmemory[M > 0 ? M : 1], slope[D];
+                for (int k = 0; k < K; ++k) kept[k] = load(keep + (block * K + k) * LANES);
+                memory_before(p, s, b, t, block, before);
+                for (int m = 0; m < M; ++m) dmemory[m] = load(memory(r) + (m * s.blocks + block) * LANES);
+                Vec h = load_some(h_before(p, b, t) + block * LANES, left);
+                Vec past = Cell::back(kept, h, before, extra + block * E * LANES, dh, dmemory, slope);
+                store(carry(r) + block * LANES, past);
+                for (int m = 0; m < M; ++m) store(memory(r) + (m * s.blocks + block) * LANES, dmemory[m]);
+                float* to = slope_at(b, t) + block * D * LANES;
+                for (int k = 0; k < D; ++k) store(to + k * LANES, slope[k]);
+            }
+        };
+        // The same of a cell that sees the whole row, whose gradient of h is in `carry`.
+        auto finish_row = [&](Size r, Size t) {
+            if constexpr (WHOLE_ROW) {
+                const Size b = team.rows[r];
+                const float* h = h_before(p, b, t);
+                Cell::back_row({s.H, kept_at(p, s, b, t), h, extra, carry(r), memory(r), slope_at(b, t)},
+                               [&](Size block, Vec* before) { memory_before(p, s, b, t, block, before); });
+            }
         };
         auto gradient = [&](Size r, Size t, Size block) {
             const Size b = team.rows[r];
@@ -442,6 +472,7 @@ struct Recurrence {
             for (Size r = later; r < active; ++r)
                 for (Size block = first_block; block < last_block; ++block)
                     finish_back(r, t, block, gradient(r, t, block));
+            for (Size r = 0; WHOLE_ROW && r < active; ++r) finish_row(r, t);
             if (team.members > 1) seqloom_wait(team.barrier, team.members);
         }
         for (Size r = 0; r < active; ++r)
@@ -511,12 +542,13 @@ struct Recurrence {
         for (Size k = 0; k < count; ++k) std::memcpy(to + k * stride, rows[k], std::size_t(numbers) * sizeof(float));
     }
 
-    // sums (N + 1, NV * LANES) += left times slopes, and in the last row the slopes alone: the bias.
-    static void add_stretch(const float* left, Size N, const float* slopes, Size count, float* sums) {
+    // sums (N + 1, NV * LANES) += left times slopes, and in the last row those of the bias alone.
+    static void add_stretch(const float* left, Size N, const float* slopes, const float* bias_slopes, Size count,
+                            float* sums) {
         add_outer<NV>(left, N + WeightBuffers::GAP, slopes, UPP * D * LANES, count, N, sums, NV * LANES);
         Vec bias_sum[NV] = {};
         for (Size k = 0; k < count; ++k)
-            for (int v = 0; v < NV; ++v) bias_sum[v] += load(slopes + k * UPP * D * LANES + v * LANES);
+            for (int v = 0; v < NV; ++v) bias_sum[v] += load(bias_slopes + k * UPP * D * LANES + v * LANES);
         for (int v = 0; v < NV; ++v) {
             float* at = sums + (N * NV + v) * LANES;
             store(at, load(at) + bias_sum[v]);
@@ -527,6 +559,8 @@ struct Recurrence {
     static void weight_gradients(const SeqloomLayer& p, const SeqloomGradients& g, const Sizes& s,
                                  const Steps& all_steps, Part panels, const WeightBuffers& own) {
         if (panels.first == panels.last) return;
+        int ih_bias = Cell::input_first, hh_bias = Cell::recurrent_first;
+        if constexpr (WHOLE_ROW) ih_bias = Cell::input_bias_first, hh_bias = Cell::recurrent_bias_first;
         const Size ih = (p.I + 1) * NV * LANES, hh = (p.H + 1) * NV * LANES;
         std::memset(own.sums_ih, 0, std::size_t((panels.last - panels.first) * ih) * sizeof(float));
         std::memset(own.sums_hh, 0, std::size_t((panels.last - panels.first) * hh) * sizeof(float));
@@ -539,9 +573,9 @@ struct Recurrence {
                     for (int v = 0; v < UPP * D; ++v)
                         store(own.slopes + (k * UPP * D + v) * LANES,
                               load(all_steps.slopes[first + k] + (panel * UPP * D + v) * LANES));
-                add_stretch(own.x, p.I, own.slopes + Cell::input_first * LANES, count,
+                add_stretch(own.x, p.I, own.slopes + Cell::input_first * LANES, own.slopes + ih_bias * LANES, count,
                             own.sums_ih + (panel - panels.first) * ih);
-                add_stretch(own.h, p.H, own.slopes + Cell::recurrent_first * LANES, count,
+                add_stretch(own.h, p.H, own.slopes + Cell::recurrent_first * LANES, own.slopes + hh_bias * LANES, count,
                             own.sums_hh + (panel - panels.first) * hh);
             }
         }
@@ -677,6 +711,7 @@ struct Recurrence {
         made->buffers.keeps = made->scratch.template take<float*>(each);
         made->buffers.blocks = made->scratch.template take<float>(each * s.reserve);
         made->buffers.memory = made->scratch.template take<float>(most * M * s.width);
+        made->buffers.sums = made->scratch.template take<float>(sums_numbers(most, s));
         if (made->scratch.failed) {
             stepper_free(made);
             return nullptr;

@@ -1,4 +1,5 @@
-// h' = a * h + b along time, one number at a time: what is left of cells whose recurrence is linear in the state.
+// h' = a * h + b along time, one number at a time: what is left of cells whose recurrence is linear in the state. With
+// the negative part cut off it is the recurrence of units that see their own past alone.
 #pragma once
 
 #include "recurrence.hpp"
@@ -22,9 +23,11 @@ inline SeqloomStatus scan_forward(const SeqloomScan* p) {
     each_stretch(p->threads, p->B, p->H, [&](Size b, Size unit, Size left) {
         Vec h = load_some(p->h + b * p->H + unit, left);
         const Size length = p->lengths[b];
+        const float* a = p->a + b * p->a_row + unit;
         Size at = b * p->T * p->H + unit;
-        for (Size t = 0; t < length; ++t, at += p->H) {
-            h = fma(load_some(p->a + at, left), h, load_some(p->b + at, left));
+        for (Size t = 0; t < length; ++t, at += p->H, a += p->a_step) {
+            h = fma(load_some(a, left), h, load_some(p->b + at, left));
+            if (p->rectified) h = h < 0.0f ? Vec{} : h;  // NaN stays NaN
             store_some(p->output + at, h, left);
         }
         for (Size t = length; t < p->T; ++t, at += p->H) store_some(p->output + at, Vec{}, left);
@@ -44,10 +47,11 @@ inline SeqloomStatus scan_backward(const SeqloomScan* p, const SeqloomScanGradie
         for (Size t = length - 1; t >= 0; --t) {
             const Size at = row + t * p->H;
             dh += load_some(g->d_output + at, left);
+            if (p->rectified) dh = load_some(p->output + at, left) > 0.0f ? dh : Vec{};
             Vec before = t > 0 ? load_some(p->output + at - p->H, left) : load_some(p->h + b * p->H + unit, left);
             store_some(g->d_a + at, dh * before, left);
             store_some(g->d_b + at, dh, left);
-            dh = dh * load_some(p->a + at, left);
+            dh = dh * load_some(p->a + b * p->a_row + t * p->a_step + unit, left);
         }
         store_some(g->d_h + b * p->H + unit, dh, left);
     });

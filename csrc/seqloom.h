@@ -19,6 +19,8 @@ enum SeqloomCell {
     SEQLOOM_RELU_RNN,
     SEQLOOM_PEEPHOLE_LSTM,
     SEQLOOM_SLSTM,
+    SEQLOOM_LAYER_NORM_LSTM,
+    SEQLOOM_LAYER_NORM_GRU,
     SEQLOOM_CELLS
 };
 
@@ -50,10 +52,11 @@ typedef struct SeqloomGradients {
     float *d_state;                                    /* like state */
 } SeqloomGradients;
 
-/* h' = a * h + b along time, one number at a time: (B, T, H), dense. */
+/* h' = a * h + b along time, one number at a time, or h' = max(a * h + b, 0): (B, T, H), dense. */
 typedef struct SeqloomScan {
-    int32_t threads;
+    int32_t threads, rectified;
     int64_t B, T, H;
+    int64_t a_row, a_step; /* strides of a: zero where rows or steps share it */
     const int64_t *lengths;
     const float *a, *b, *h; /* h: (B, H) before the first step */
     float *output;          /* (B, T, H), zero on padding */

@@ -77,6 +77,7 @@ def test_a_cell_of_ones_own_in_words() -> None:
         "  decay  (H + 2I + 1,)\n",
         f"= {64 * 32 + 64 + 64 + 1:,} with",
         "  reference\n    not native: the native kernels are not compiled here\n"
+        "    not native_scan: the native kernels are not compiled here\n"
         "    not fused: torch has no fused function for Leak\n",
     ):
         assert line in text

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from functools import cache
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +19,8 @@ from torch import Tensor
 
 from seqloom.cells.cell import Cell
 from seqloom.cells.gru import GRU
+from seqloom.cells.layer_norm_gru import LayerNormGRU
+from seqloom.cells.layer_norm_lstm import LayerNormLSTM
 from seqloom.cells.lstm import LSTM
 from seqloom.errors import KernelError
 from seqloom.kernels import choose, native, reference
@@ -95,6 +100,29 @@ LENGTHS = {
 }
 
 
+# Norms amplify rounding, now and then a lot, so that in one draw it is chance which of two loops comes out nearer to
+# the truth. Of several draws the median is compared.
+DRAWS = {LayerNormLSTM: 5, LayerNormGRU: 5}
+
+
+def largest(error: Tensor) -> float:
+    """Its size at the worst place; zero of nothing."""
+    return float(error.abs().max()) if error.numel() else 0.0
+
+
+@cache
+def yardstick(
+    kind: type[Cell], lengths: tuple[int, ...], sizes: tuple[int, int], seed: int
+) -> tuple[Problem, list[Tensor], list[float]]:
+    """A problem, its results in float64, and the errors of the plain float32 loop, each at least one rounding."""
+    p = problem(kind, list(lengths), sizes, seed=seed)
+    plain, cell = results(reference, *p), copy.deepcopy(p.cell).double()
+    state = type(p.state)(*(part.double() for part in p.state))
+    truths = results(reference, cell, p.input.with_values(p.input.values.double()), state)
+    units = [torch.finfo(torch.float32).eps * max(1.0, largest(truth)) for truth in truths]
+    return p, truths, [max(largest(a - b), unit) for a, b, unit in zip(plain, truths, units, strict=True)]
+
+
 @every_set
 @every_cell
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
@@ -104,17 +132,17 @@ def test_as_exact_as_the_plain_loop(
 ) -> None:
     """The error against float64 is at most four times that of the plain float32 loop."""
     LIBRARY.use(instructions)
-    p = problem(kind, lengths, sizes)
-    fast, plain = results(native, *p), results(reference, *p)
-    exact = Problem(
-        p.cell.double(), p.input.with_values(p.input.values.double()), type(p.state)(*(s.double() for s in p.state))
-    )
-    for found, loop, truth in zip(fast, plain, results(reference, *exact), strict=True):
-        assert found.shape == truth.shape
-        if not truth.numel():
-            continue
-        unit = torch.finfo(torch.float32).eps * max(1.0, float(truth.abs().max()))
-        assert float((found - truth).abs().max()) <= 4 * max(float((loop - truth).abs().max()), unit)
+    if kind in DRAWS and sizes[0] == 1:  # a norm undoes the size of a lone feature: its gradient is rounding alone
+        sizes = (2, sizes[1])
+    wrong, allowed = [], []
+    for seed in range(DRAWS.get(kind, 1)):
+        p, truths, loops = yardstick(kind, tuple(lengths), sizes, seed)
+        fast = results(native, *p)
+        assert [found.shape for found in fast] == [truth.shape for truth in truths]
+        wrong.append([largest(found - truth) for found, truth in zip(fast, truths, strict=True)])
+        allowed.append(loops)
+    for found, loop in zip(zip(*wrong, strict=True), zip(*allowed, strict=True), strict=True):
+        assert median(found) <= 4 * median(loop)
 
 
 @every_set

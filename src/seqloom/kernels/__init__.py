@@ -11,11 +11,17 @@ from typing import NamedTuple
 
 from seqloom.cells.cell import Cell
 from seqloom.errors import KernelError
-from seqloom.kernels import fused, native, reference, scan
+from seqloom.kernels import fused, native, native_scan, reference, scan
 from seqloom.sequences import Sequences
 
 # Fastest first; the reference always runs.
-KERNELS: dict[str, ModuleType] = {"native": native, "fused": fused, "scan": scan, "reference": reference}
+KERNELS: dict[str, ModuleType] = {
+    "native": native,
+    "native_scan": native_scan,
+    "fused": fused,
+    "scan": scan,
+    "reference": reference,
+}
 
 
 class Choice(NamedTuple):

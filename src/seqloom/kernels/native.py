@@ -18,6 +18,8 @@ from torch import Tensor
 
 from seqloom.cells.cell import Cell, GatedCell
 from seqloom.cells.gru import GRU
+from seqloom.cells.layer_norm_gru import LayerNormGRU
+from seqloom.cells.layer_norm_lstm import LayerNormLSTM
 from seqloom.cells.lstm import LSTM
 from seqloom.cells.peephole_lstm import PeepholeLSTM
 from seqloom.cells.rnn import RNN
@@ -47,6 +49,8 @@ CELLS: dict[type[Cell], Native] = {
     RNN: Native(2, 0),
     PeepholeLSTM: Native(4, 1, ("peephole",)),
     SLSTM: Native(5, 3),
+    LayerNormLSTM: Native(6, 1, ("gain_ih", "gain_hh", "gain_c", "bias_c")),
+    LayerNormGRU: Native(7, 0, ("gain_ih", "gain_hh")),
 }
 
 
@@ -69,7 +73,7 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
     weight, values = cell.get_parameter("weight_hh"), input.values
     if values.device.type != "cpu" or weight.device.type != "cpu":
         return f"the native kernels run on the CPU, the batch is on {values.device} and the weights on {weight.device}"
-    if weight.dtype != torch.float32 or not (values.dtype == torch.float32 or _lowered(values)):
+    if weight.dtype != torch.float32 or not computes(values):
         return f"the native kernels compute in float32, the batch is {values.dtype} and the weights are {weight.dtype}"
     return None
 
@@ -111,19 +115,21 @@ def extra_weights(cell: GatedCell) -> Tensor:
     return torch.cat(extras) if extras else cell.weight_hh.new_zeros(0)
 
 
-def _lowered(values: Tensor) -> bool:
-    """Whether automatic casting made the batch bfloat16: the recurrence then still runs in float32."""
-    return values.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu")
+def computes(values: Tensor) -> bool:
+    """Whether values are float32, or what automatic casting made of it: the recurrence then still runs in float32."""
+    lowered = values.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu")
+    return values.dtype == torch.float32 or lowered
 
 
-def _module() -> ModuleType:
+def module() -> ModuleType:
+    """The compiled module, where `why_not` has found it."""
     found = library()
     if isinstance(found, str):
         raise KernelError(found)
     return found
 
 
-def _dense(tensor: Tensor) -> Tensor:
+def dense(tensor: Tensor) -> Tensor:
     """The tensor itself if its last dimension is dense, else a copy."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
 
@@ -162,8 +168,8 @@ def _recurrence(
     reverse: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    native = _module()
-    x, lengths, state = _dense(x), lengths.contiguous(), state.contiguous()
+    native = module()
+    x, lengths, state = dense(x), lengths.contiguous(), state.contiguous()
     weights = [weight.contiguous() for weight in (w_ih, w_hh, b_ih, b_hh, extra)]
     output, final, reserve = _empty(x, state, native.reserve(cell, state.shape[-1]) if keep else 0)
     sizes, addresses = _layer(x, lengths, weights, state, [output, final, reserve])
@@ -187,7 +193,7 @@ def _(
     reverse: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty(x, state, _module().reserve(cell, state.shape[-1]) if keep else 0)
+    return _empty(x, state, module().reserve(cell, state.shape[-1]) if keep else 0)
 
 
 def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,7 +221,7 @@ def _recurrence_backward(
     reverse: bool,
     need_x: bool,
 ) -> tuple[Tensor, ...]:
-    d_output, d_final, x, output = _dense(d_output), d_final.contiguous(), _dense(x), _dense(output)
+    d_output, d_final, x, output = dense(d_output), d_final.contiguous(), dense(x), dense(output)
     lengths, state = lengths.contiguous(), state.contiguous()
     weights = [weight.contiguous() for weight in (w_ih, w_hh, b_ih, b_hh, extra)]
     found = _empty_gradients(x, weights, state, need_x)
@@ -224,7 +230,7 @@ def _recurrence_backward(
     if not need_x:
         gradients[2] = 0
     threads = torch.get_num_threads()
-    _module().backward(cell, threads, reverse, sizes, addresses, gradients, d_output.stride(0), d_output.stride(1))
+    module().backward(cell, threads, reverse, sizes, addresses, gradients, d_output.stride(0), d_output.stride(1))
     return found
 
 
