@@ -74,7 +74,7 @@ def test_tags_are_scored_beside_the_most_frequent_ones() -> None:
     assert {problem.code for problem in dataset.ledger.warnings} == {"repeated-example"}, "cells of tags are no classes"
     prepare(model, dataset)
     found = evaluate(model, dataset)
-    assert set(found.frames["tags"].columns) == {"id", "y", "y_hat", "p-red", "p-big"}
+    assert set(found.frames["tags"].columns) == {"id", "y", "y_hat", "p-red", "p-big", "text"}
     rival = found.document["outputs"]["tags"]["rivals"]["majority"]["metrics"]
     assert rival["F1"]["value"] == pytest.approx(100 * 2 * 8 / (8 + 12)), "red for everybody: big is not above one half"
 
