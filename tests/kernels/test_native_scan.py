@@ -200,6 +200,20 @@ def test_the_operator_keeps_torchs_rules_and_makes_up_no_second_derivative() -> 
         slope.sum().backward()
 
 
+class Raised(MinGRU):
+    """A cell of one's own whose outputs are never zero."""
+
+    def readout(self, projected: Tensor, memory: Tensor) -> Tensor:
+        return memory + 1
+
+
+def test_outputs_on_padding_are_zero_whatever_is_read_out() -> None:
+    cell, input, state = problem(Raised, [4, 0, 2])
+    output, _ = native_scan.run(cell, input, state)
+    assert torch.equal(output.values[input.padding_mask], torch.zeros(9, 19))
+    assert (output.values[input.valid] != 0).all()
+
+
 class Derived(IndRNN):
     """A cell that steps in its own way."""
 
