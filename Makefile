@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DATA ?=
 ARGS ?=
 
-.PHONY: demo test slow docs lint clean
+.PHONY: demo test slow docs lint sanitize clean
 
 # The environment is made once, and again when what it needs has changed.
 $(VENV)/.made: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/* csrc/cells/*)
@@ -40,6 +40,9 @@ docs: $(VENV)/.made
 lint: $(VENV)/.made
 	$(BIN)/ruff check src tests recipes docs
 	$(BIN)/mypy
+
+sanitize: $(VENV)/.made
+	csrc/sanitize.sh $(BIN)/python
 
 clean:
 	rm -rf $(VENV) demo site build
