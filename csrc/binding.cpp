@@ -179,20 +179,21 @@ std::int64_t multiply_adds(int threads, std::int64_t rounds) {
 class Stepper {
    public:
     // Weights are copied: addresses w_ih, w_hh, b_ih, b_hh, extra.
-    Stepper(int cell, std::int64_t I, std::int64_t H, int memories, std::int64_t most_rows, const Addresses& a)
-        : kernels_(kernels()), cell_(cell), I_(I), H_(H), parts_(std::size_t(1 + memories)), most_rows_(most_rows) {
+    Stepper(int cell, int numbers, std::int64_t I, std::int64_t H, int memories, std::int64_t most_rows,
+            const Addresses& a)
+        : kernels_(kernels()), cell_(cell), numbers_(numbers), I_(I), H_(H), parts_(std::size_t(1 + memories)), most_rows_(most_rows) {
         SeqloomLayer layer = {};
         layer.cell = cell, layer.I = I, layer.H = H;
         layer.w_ih = at<const float>(a.at(0)), layer.w_hh = at<const float>(a.at(1));
         layer.b_ih = at<const float>(a.at(2)), layer.b_hh = at<const float>(a.at(3));
         layer.extra = at<const float>(a.at(4));
-        stepper_ = kernels_->stepper(&layer, most_rows);
+        stepper_ = kernels_->stepper(&layer, numbers, most_rows);
         if (stepper_ == nullptr) throw std::bad_alloc();
         state_.resize(parts_ * std::size_t(most_rows * H));
     }
     Stepper(const Stepper&) = delete;
     Stepper& operator=(const Stepper&) = delete;
-    ~Stepper() { kernels_->stepper_free(stepper_, cell_); }
+    ~Stepper() { kernels_->stepper_free(stepper_, cell_, numbers_); }
 
     // x (rows, I) to output (rows, H); the arrays of the state, (rows, H) each, are overwritten.
     void step(nb::handle x, nb::list state, nb::handle output) {
@@ -202,7 +203,7 @@ class Stepper {
             throw std::invalid_argument("x, state and output do not fit each other");
         const std::size_t part = std::size_t(rows * H_);
         for (std::size_t k = 0; k < parts_; ++k) copy_state(state[k], k * part, part, false);
-        kernels_->steps(stepper_, cell_, rows, 1, in.data(), state_.data(), out.data());
+        kernels_->steps(stepper_, cell_, numbers_, rows, 1, in.data(), state_.data(), out.data());
         for (std::size_t k = 0; k < parts_; ++k) copy_state(state[k], k * part, part, true);
     }
 
@@ -215,7 +216,7 @@ class Stepper {
     }
 
     const SeqloomKernels* kernels_;
-    int cell_;
+    int cell_, numbers_;
     std::int64_t I_, H_;
     std::size_t parts_;
     std::int64_t most_rows_;
@@ -239,6 +240,6 @@ NB_MODULE(_native, m) {
     m.def("multiply_adds", &multiply_adds, "Multiply-adds on registers, for benchmarks: the operations done.");
     m.def("read_rounds", &read_rounds, "Rows of memory read over and over, for benchmarks: the bytes read.");
     nb::class_<Stepper>(m, "Stepper")
-        .def(nb::init<int, std::int64_t, std::int64_t, int, std::int64_t, const Addresses&>())
+        .def(nb::init<int, int, std::int64_t, std::int64_t, int, std::int64_t, const Addresses&>())
         .def("step", &Stepper::step);
 }

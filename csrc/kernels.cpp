@@ -41,15 +41,34 @@ SeqloomStatus forward(const SeqloomLayer* layer) {
 SeqloomStatus backward(const SeqloomLayer* layer, const SeqloomGradients* gradients) {
     return with_cell(layer->cell, [&](auto kind) { return kind.backward(*layer, *gradients); });
 }
-void* stepper(const SeqloomLayer* layer, std::int64_t most_rows) {
-    return with_cell(layer->cell, [&](auto kind) { return kind.stepper(layer, most_rows); });
+// Calls body with the type that a cell's number means and a number of the type that weights are kept in.
+template <class Body>
+INLINE auto with_numbers(std::int32_t cell, std::int32_t numbers, const Body& body) {
+    return with_cell(cell, [&](auto kind) {
+        switch (numbers) {
+            case SEQLOOM_BFLOAT16: return body(kind, BFloat16{});
+            case SEQLOOM_INT8: return body(kind, Int8{});
+            default: return body(kind, 0.0f);
+        }
+    });
 }
-void steps(void* stepper, std::int32_t cell, std::int64_t rows, std::int64_t T, const float* x, float* state,
-           float* output) {
-    with_cell(cell, [&](auto kind) { kind.run_steps(stepper, rows, T, x, state, output); });
+
+void* stepper(const SeqloomLayer* layer, std::int32_t numbers, std::int64_t most_rows) {
+    return with_numbers(layer->cell, numbers, [&](auto kind, auto number) {
+        return decltype(kind)::template stepper<decltype(number)>(*layer, most_rows);
+    });
 }
-void stepper_free(void* stepper, std::int32_t cell) {
-    with_cell(cell, [&](auto kind) { kind.stepper_free(stepper); });
+void steps(void* stepper, std::int32_t cell, std::int32_t numbers, std::int64_t rows, std::int64_t T, const float* x,
+           float* state, float* output) {
+    with_numbers(cell, numbers, [&](auto kind, auto number) {
+        using Stepper = typename decltype(kind)::template Stepper<decltype(number)>;
+        static_cast<Stepper*>(stepper)->run(rows, T, x, state, output);
+    });
+}
+void stepper_free(void* stepper, std::int32_t cell, std::int32_t numbers) {
+    with_numbers(cell, numbers, [&](auto kind, auto number) {
+        decltype(kind)::template stepper_free<decltype(number)>(stepper);
+    });
 }
 
 }  // namespace

@@ -26,8 +26,8 @@ INLINE Run piece_of(Run run) {
 }
 
 // totals[r][p][v] += one stretch of MR rows, from `base` on, times P neighbouring panels of NV vectors.
-template <int NV, int MR, int P>
-__attribute__((noinline)) void tile(const float* const* rows, std::ptrdiff_t base, Run run, const float* weights,
+template <int NV, int MR, int P, class Number>
+__attribute__((noinline)) void tile(const float* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
                                     std::ptrdiff_t panel, Vec* totals) {
     Vec sum[MR][P][NV] = {};
     const float* row[MR];
@@ -58,8 +58,8 @@ __attribute__((noinline)) void tile(const float* const* rows, std::ptrdiff_t bas
 }
 
 // Calls `tile` with the number of rows as a constant.
-template <int NV, int MR, int P>
-INLINE void tile_of(int height, const float* const* rows, std::ptrdiff_t base, Run run, const float* weights,
+template <int NV, int MR, int P, class Number>
+INLINE void tile_of(int height, const float* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
                     std::ptrdiff_t panel, Vec* totals) {
     if constexpr (MR > 0) {
         if (height == MR)
@@ -70,9 +70,9 @@ INLINE void tile_of(int height, const float* const* rows, std::ptrdiff_t base, R
 }
 
 // Some rows times P panels. A stretch of the weights stays in the nearest cache while all rows pass.
-template <int NV, int HEIGHT, int P, class Start, class Emit>
+template <int NV, int HEIGHT, int P, class Number, class Start, class Emit>
 INLINE void multiply_panels(const float* const* rows, std::ptrdiff_t first_row, std::ptrdiff_t count, Run run,
-                            const float* weights, std::ptrdiff_t panel, std::ptrdiff_t first_panel, Vec* totals,
+                            const Number* weights, std::ptrdiff_t panel, std::ptrdiff_t first_panel, Vec* totals,
                             const Start& start, const Emit& emit) {
     for (std::ptrdiff_t r = 0; r < count; ++r)
         for (int p = 0; p < P; ++p)
@@ -98,8 +98,8 @@ INLINE void multiply_panels(const float* const* rows, std::ptrdiff_t first_row, 
 
 // Rows times the panels first..last of packed weights; a panel holds (k, NV * LANES) of them.
 // `start(row, panel, v)` gives each sum its first value, `emit(row, panel, Vec[NV])` takes its last.
-template <int NV, class Start, class Emit>
-void multiply(const float* const* rows, std::ptrdiff_t count, Run run, const float* weights, std::ptrdiff_t first,
+template <int NV, class Number, class Start, class Emit>
+void multiply(const float* const* rows, std::ptrdiff_t count, Run run, const Number* weights, std::ptrdiff_t first,
               std::ptrdiff_t last, const Start& start, const Emit& emit) {
     constexpr int HEIGHT = ACCUMULATORS / NV;                // rows that fit into the registers
     constexpr int FEW = HEIGHT / 4 > 0 ? HEIGHT / 4 : 1;     // so few rows leave registers for four panels at once

@@ -87,19 +87,38 @@ struct Recurrence {
     // ---- packing ----------------------------------------------------------------------------------------------
 
     // (G*H, N) to panels of (N, NV * LANES), gates side by side for each block of units; zeros beyond H.
-    static void pack(const float* weight, Size N, const Sizes& s, Part panels, float* packed) {
+    // `scales` (panels, NV * LANES) is what whole numbers are to be multiplied by.
+    template <class Number>
+    static void pack(const float* weight, Size N, const Sizes& s, Part panels, Number* packed, float* scales) {
         constexpr Size TOGETHER = 64;  // so much of a panel stays in the nearest cache while its columns are written
-        for (Size p = panels.first; p < panels.last; ++p)
+        for (Size p = panels.first; p < panels.last; ++p) {
+            if constexpr (scaled<Number>)
+                for (int column = 0; column < NV * LANES; ++column) {
+                    const float* from = row_of(weight, N, s, p, column);
+                    float largest = 0.0f;
+                    for (Size k = 0; from && k < N; ++k) {
+                        const float size = from[k] < 0 ? -from[k] : from[k];
+                        if (size > largest) largest = size;
+                    }
+                    scales[p * NV * LANES + column] = largest > 0.0f ? largest / 127.0f : 1.0f;
+                }
             for (Size first = 0; first < N; first += TOGETHER) {
                 const Size last = first + TOGETHER < N ? first + TOGETHER : N;
-                for (int v = 0; v < NV; ++v)
-                    for (int lane = 0; lane < LANES; ++lane) {
-                        const Size unit = (p * UPP + v / G) * LANES + lane;
-                        const float* from = weight + ((v % G) * s.H + unit) * N;
-                        float* to = packed + p * N * NV * LANES + v * LANES + lane;
-                        for (Size k = first; k < last; ++k) to[k * NV * LANES] = unit < s.H ? from[k] : 0.0f;
-                    }
+                for (int column = 0; column < NV * LANES; ++column) {
+                    const float* from = row_of(weight, N, s, p, column);
+                    const float scale = scaled<Number> ? scales[p * NV * LANES + column] : 1.0f;
+                    Number* to = packed + p * N * NV * LANES + column;
+                    for (Size k = first; k < last; ++k) put(from ? from[k] / scale : 0.0f, to + k * NV * LANES);
+                }
             }
+        }
+    }
+
+    // The row of a weight (G*H, N) that a column of a panel holds; NULL beyond H.
+    static INLINE const float* row_of(const float* weight, Size N, const Sizes& s, Size panel, int column) {
+        const int v = column / LANES;
+        const Size unit = (panel * UPP + v / G) * LANES + column % LANES;
+        return unit < s.H ? weight + ((v % G) * s.H + unit) * N : nullptr;
     }
 
     // (G*H,) to (blocks, G, LANES).
@@ -202,34 +221,46 @@ struct Recurrence {
 
     // ---- forward --------------------------------------------------------------------------------------------------
 
+    // Packed weights. Scales are those of whole numbers.
+    template <class Number>
     struct Weights {
-        const float *w_ih, *w_hh, *b_ih, *b_hh, *extra;  // packed
+        Number *w_ih, *w_hh;
+        float *scale_ih, *scale_hh, *b_ih, *b_hh, *extra;
+
+        Weights(Size I, const Sizes& s, Scratch& scratch)
+            : w_ih(scratch.take<Number>(s.panels * I * NV * LANES)),
+              w_hh(scratch.take<Number>(s.panels * s.H * NV * LANES)),
+              scale_ih(scratch.take<float>(scaled<Number> ? s.panels * NV * LANES : 0)),
+              scale_hh(scratch.take<float>(scaled<Number> ? s.panels * NV * LANES : 0)),
+              b_ih(scratch.take<float>(s.blocks * G * LANES)),
+              b_hh(scratch.take<float>(s.blocks * G * LANES)),
+              extra(scratch.take<float>(s.blocks * E * LANES)) {}
+
+        void fill(const SeqloomLayer& p, const Sizes& s, int rank, int threads) {
+            const Part panels = share(s.panels, rank, threads);
+            pack(p.w_ih, p.I, s, panels, w_ih, scale_ih);
+            pack(p.w_hh, p.H, s, panels, w_hh, scale_hh);
+            if (rank > 0) return;
+            pack_vector(p.b_ih, G, s, b_ih);
+            pack_vector(p.b_hh, G, s, b_hh);
+            if (E > 0) pack_vector(p.extra, E, s, extra);
+        }
     };
-
-    static Size packed_numbers(Size I, const Sizes& s) {
-        return s.panels * (I + s.H) * NV * LANES + s.blocks * (2 * G + E) * LANES;
-    }
-
-    static Weights place_weights(float* memory, Size I, const Sizes& s) {
-        float* w_hh = memory + s.panels * I * NV * LANES;
-        float* b_ih = w_hh + s.panels * s.H * NV * LANES;
-        float* b_hh = b_ih + s.blocks * G * LANES;
-        return {memory, w_hh, b_ih, b_hh, b_hh + s.blocks * G * LANES};
-    }
-
-    static void pack_all(const SeqloomLayer& p, const Sizes& s, float* memory, int rank, int threads) {
-        Weights w = place_weights(memory, p.I, s);
-        Part panels = share(s.panels, rank, threads);
-        pack(p.w_ih, p.I, s, panels, const_cast<float*>(w.w_ih));
-        pack(p.w_hh, p.H, s, panels, const_cast<float*>(w.w_hh));
-        if (rank > 0) return;
-        pack_vector(p.b_ih, G, s, const_cast<float*>(w.b_ih));
-        pack_vector(p.b_hh, G, s, const_cast<float*>(w.b_hh));
-        if (E > 0) pack_vector(p.extra, E, s, const_cast<float*>(w.extra));
-    }
 
     static INLINE Vec bias(const float* packed, Size panel, int v) {
         return WHOLE_ROW ? Vec{} : load(packed + (panel * NV + v) * LANES);
+    }
+
+    // A sum of products begins with its bias, unless it is still to be multiplied by a scale.
+    template <class Number>
+    static INLINE Vec begin(const float* packed, Size panel, int v) {
+        return scaled<Number> ? Vec{} : bias(packed, panel, v);
+    }
+    template <class Number>
+    static INLINE void end(const float* scales, const float* packed, Size panel, Vec* sums) {
+        if constexpr (scaled<Number>)
+            for (int v = 0; v < NV; ++v)
+                sums[v] = fma(sums[v], load(scales + (panel * NV + v) * LANES), bias(packed, panel, v));
     }
 
     // Where the products with the inputs go until the step takes them: the first G slots of what is kept.
@@ -256,7 +287,8 @@ struct Recurrence {
 
     static Size block_steps(Size count) { return count >= STEPS_TIMES_ROWS ? 1 : STEPS_TIMES_ROWS / (count ? count : 1); }
 
-    static void forward_team(const SeqloomLayer& p, const Sizes& s, const Weights& w, const Team& team,
+    template <class Number>
+    static void forward_team(const SeqloomLayer& p, const Sizes& s, const Weights<Number>& w, const Team& team,
                              const Buffers& buffers) {
         const Part panels = share(s.panels, team.rank, team.members);
         const Size steps = team.count ? p.lengths[team.rows[0]] : 0, together = block_steps(team.count);
@@ -282,16 +314,20 @@ struct Recurrence {
             }
             multiply<NV>(
                 buffers.pointers, products, dense(p.I), w.w_ih, panels.first, panels.last,
-                [&](Size, Size panel, int v) { return bias(w.b_ih, panel, v); },
-                [&](Size r, Size panel, const Vec* sums) { store_inputs(panel, sums, buffers.keeps[r]); });
+                [&](Size, Size panel, int v) { return begin<Number>(w.b_ih, panel, v); },
+                [&](Size r, Size panel, Vec* sums) {
+                    end<Number>(w.scale_ih, w.b_ih, panel, sums);
+                    store_inputs(panel, sums, buffers.keeps[r]);
+                });
             float* const* keeps = buffers.keeps;
             for (Size t = first; t < last; ++t) {
                 while (active > 0 && p.lengths[team.rows[active - 1]] <= t) --active;
                 for (Size r = 0; r < active; ++r) buffers.pointers[r] = h_before(p, team.rows[r], t);
                 multiply<NV>(
                     buffers.pointers, active, dense(p.H), w.w_hh, panels.first, panels.last,
-                    [&](Size, Size panel, int v) { return bias(w.b_hh, panel, v); },
-                    [&](Size r, Size panel, const Vec* sums) {
+                    [&](Size, Size panel, int v) { return begin<Number>(w.b_hh, panel, v); },
+                    [&](Size r, Size panel, Vec* sums) {
+                        end<Number>(w.scale_hh, w.b_hh, panel, sums);
                         if constexpr (WHOLE_ROW)
                             for (int v = 0; v < NV; ++v)
                                 store(buffers.sums + r * G * s.width + (panel * NV + v) * LANES, sums[v]);
@@ -360,7 +396,7 @@ struct Recurrence {
         Scratch scratch;
         int threads = p.threads > 0 ? p.threads : 1;
         Plan whole = plan(p, s, threads, scratch), alone = plan(p, s, 1, scratch);
-        float* packed = scratch.take<float>(packed_numbers(p.I, s));
+        Weights<float> w(p.I, s, scratch);
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
         if (p.reserve) seqloom_large_pages(p.reserve, std::size_t(p.B * p.T * s.reserve) * sizeof(float));
         const Size rows = alone.most(p.B), each = rows + STEPS_TIMES_ROWS;
@@ -372,8 +408,7 @@ struct Recurrence {
         float* sums = scratch.take<float>(threads * sums_numbers(rows, s));
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
         SeqloomBarrier barrier = {};
-        parallel(threads, [&](int rank, int got) { pack_all(p, s, packed, rank, got); });
-        const Weights w = place_weights(packed, p.I, s);
+        parallel(threads, [&](int rank, int got) { w.fill(p, s, rank, got); });
         parallel(whole.threads, [&](int rank, int got) {
             if (got != whole.threads && rank > 0) return;  // fewer threads than planned for: one does it all
             const Plan& used = got == whole.threads ? whole : alone;
@@ -683,62 +718,59 @@ struct Recurrence {
 
     // ---- steps with weights that were packed once ---------------------------------------------------------------
 
-    // Everything that a stream needs again and again. The same code as `forward` runs it, so results are its bits.
+    // Everything that a stream needs again and again. The code is that of `forward`, and with weights in float32 so are
+    // the bits of its results.
+    template <class Number>
     struct Stepper {
+        Scratch scratch;
         SeqloomLayer layer;
         Sizes sizes;
-        Weights weights;
-        Size most;  // rows
+        Weights<Number> weights;
         Size* rows;
         std::int64_t* lengths;
         Buffers buffers;
-        Scratch scratch;
-        explicit Stepper(Size H) : sizes(H) {}
+
+        Stepper(const SeqloomLayer& p, Size most)
+            : layer(p),
+              sizes(p.H),
+              weights(p.I, sizes, scratch),
+              rows(scratch.take<Size>(most)),
+              lengths(scratch.take<std::int64_t>(most)),
+              buffers{scratch.take<const float*>(most + STEPS_TIMES_ROWS), scratch.take<float*>(most + STEPS_TIMES_ROWS),
+                      scratch.take<float>((most + STEPS_TIMES_ROWS) * sizes.reserve),
+                      scratch.take<float>(most * M * sizes.width), scratch.take<float>(sums_numbers(most, sizes))} {
+            if (scratch.failed) return;
+            weights.fill(p, sizes, 0, 1);
+            for (Size r = 0; r < most; ++r) rows[r] = r;
+        }
+
+        // x (count, T, I) to output (count, T, H); the state (1 + M, count, H) is changed in place.
+        void run(Size count, Size T, const float* x, float* state, float* output) {
+            SeqloomLayer p = layer;
+            p.B = count, p.T = T;
+            p.x = x, p.x_row = T * p.I, p.x_step = p.I;
+            p.state = state, p.final_state = state;
+            p.output = output, p.output_row = T * p.H, p.output_step = p.H;
+            p.reserve = nullptr, p.reverse = 0, p.lengths = lengths;
+            for (Size r = 0; r < count; ++r) lengths[r] = T;
+            forward_team(p, sizes, weights, {rows, count, 0, 1, nullptr}, buffers);
+        }
     };
 
-    static void* stepper(const SeqloomLayer* p, std::int64_t most) {
-        void* memory = seqloom_alloc(sizeof(Stepper));
+    template <class Number>
+    static void* stepper(const SeqloomLayer& p, Size most) {
+        void* memory = seqloom_alloc(sizeof(Stepper<Number>));
         if (memory == nullptr) return nullptr;
-        Stepper* made = new (memory) Stepper(p->H);
-        const Sizes& s = made->sizes;
-        const Size each = most + STEPS_TIMES_ROWS;
-        made->layer = *p;
-        made->most = most;
-        float* packed = made->scratch.template take<float>(packed_numbers(p->I, s));
-        made->rows = made->scratch.template take<Size>(most);
-        made->lengths = made->scratch.template take<std::int64_t>(most);
-        made->buffers.pointers = made->scratch.template take<const float*>(each);
-        made->buffers.keeps = made->scratch.template take<float*>(each);
-        made->buffers.blocks = made->scratch.template take<float>(each * s.reserve);
-        made->buffers.memory = made->scratch.template take<float>(most * M * s.width);
-        made->buffers.sums = made->scratch.template take<float>(sums_numbers(most, s));
-        if (made->scratch.failed) {
-            stepper_free(made);
-            return nullptr;
-        }
-        pack_all(*p, s, packed, 0, 1);
-        made->weights = place_weights(packed, p->I, s);
-        for (Size r = 0; r < most; ++r) made->rows[r] = r;
-        return made;
+        Stepper<Number>* made = new (memory) Stepper<Number>(p, most);
+        if (!made->scratch.failed) return made;
+        stepper_free<Number>(made);
+        return nullptr;
     }
 
+    template <class Number>
     static void stepper_free(void* stepper) {
-        static_cast<Stepper*>(stepper)->~Stepper();
+        static_cast<Stepper<Number>*>(stepper)->~Stepper<Number>();
         seqloom_free(stepper);
-    }
-
-    // x (rows, T, I) to output (rows, T, H); the state (1 + M, rows, H) is changed in place.
-    static void run_steps(void* stepper, std::int64_t rows, std::int64_t T, const float* x, float* state,
-                          float* output) {
-        Stepper& own = *static_cast<Stepper*>(stepper);
-        SeqloomLayer p = own.layer;
-        p.B = rows, p.T = T;
-        p.x = x, p.x_row = T * p.I, p.x_step = p.I;
-        p.state = state, p.final_state = state;
-        p.output = output, p.output_row = T * p.H, p.output_step = p.H;
-        p.reserve = nullptr, p.reverse = 0, p.lengths = own.lengths;
-        for (Size r = 0; r < rows; ++r) own.lengths[r] = T;
-        forward_team(p, own.sizes, own.weights, {own.rows, rows, 0, 1, nullptr}, own.buffers);
     }
 };
 

@@ -24,6 +24,9 @@ enum SeqloomCell {
     SEQLOOM_CELLS
 };
 
+/* What weights are kept in. INT8: whole numbers, and a scale for each row of the weight. */
+enum SeqloomNumbers { SEQLOOM_FLOAT32, SEQLOOM_BFLOAT16, SEQLOOM_INT8 };
+
 enum SeqloomStatus { SEQLOOM_DONE = 0, SEQLOOM_NO_MEMORY = 1 };
 
 /* A layer in one direction over a ragged batch. Row b has `lengths[b]` valid steps; no other step is read. */
@@ -77,11 +80,13 @@ typedef struct SeqloomKernels {
     enum SeqloomStatus (*backward)(const SeqloomLayer *, const SeqloomGradients *);
     enum SeqloomStatus (*scan)(const SeqloomScan *);
     enum SeqloomStatus (*scan_backward)(const SeqloomScan *, const SeqloomScanGradients *);
-    /* Weights packed once, for at most so many rows; NULL without memory. `steps` takes x (rows, T, I) to output
-     * (rows, T, H) and changes the state (1 + memories, rows, H) in place. One caller at a time. */
-    void *(*stepper)(const SeqloomLayer *, int64_t most_rows);
-    void (*steps)(void *stepper, int32_t cell, int64_t rows, int64_t T, const float *x, float *state, float *output);
-    void (*stepper_free)(void *stepper, int32_t cell);
+    /* Weights packed once, in some SeqloomNumbers, for at most so many rows; NULL without memory. `steps` takes
+     * x (rows, T, I) to output (rows, T, H) and changes the state (1 + memories, rows, H) in place; sums, states and
+     * the cell's arithmetic are float32. One caller at a time. */
+    void *(*stepper)(const SeqloomLayer *, int32_t numbers, int64_t most_rows);
+    void (*steps)(void *stepper, int32_t cell, int32_t numbers, int64_t rows, int64_t T, const float *x, float *state,
+                  float *output);
+    void (*stepper_free)(void *stepper, int32_t cell, int32_t numbers);
     /* The machine's limits: multiply-adds on registers, giving the operations done; `count` numbers of `memory` for
      * each thread, read over and over, giving the bytes read. The caller takes the time. */
     int64_t (*multiply_adds)(int32_t threads, int64_t rounds);

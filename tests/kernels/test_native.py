@@ -24,7 +24,7 @@ from seqloom.cells.layer_norm_lstm import LayerNormLSTM
 from seqloom.cells.lstm import LSTM
 from seqloom.errors import KernelError
 from seqloom.kernels import choose, native, reference
-from seqloom.layers.live import Live, LiveBatch
+from seqloom.layers.live import Live, LiveBatch, rounding
 from seqloom.layers.recurrent import Recurrent
 from seqloom.sequences import Sequences
 
@@ -366,3 +366,29 @@ def test_live_steps_are_the_whole_to_the_bit(kind: type[Cell]) -> None:
     for t in range(9):
         found = many.step_rows([2, 0, 1], values[[2, 0, 1], t].numpy())
         assert np.array_equal(found, whole[[2, 0, 1], t])
+
+
+@every_set
+@every_cell
+@pytest.mark.parametrize(("backend", "most"), [("bfloat16", 2.0**-8), ("int8", 1 / 127)])
+def test_rounded_weights_are_rounded_and_nothing_else_is(
+    instructions: str, kind: type[Cell], backend: str, most: float
+) -> None:
+    """Equal to the full arithmetic on weights that were rounded beforehand; and off by about the rounding."""
+    LIBRARY.use(instructions)
+    torch.manual_seed(3)
+    core = Recurrent(kind, 21, 40)
+    steps = torch.randn(12, 21)
+    live = Live(core, backend=backend)
+    assert live.stepper.backends == [backend]
+    rounded = copy.deepcopy(core)
+    with torch.no_grad():
+        for name in ("weight_ih", "weight_hh"):
+            weight = rounded.cells()[0][0].get_parameter(name)
+            scale = weight.abs().amax(dim=1, keepdim=True) / 127
+            whole = (weight / scale).round() * scale if backend == "int8" else weight.bfloat16().float()
+            weight.copy_(whole)
+    assert np.allclose(live.read(steps.numpy()), Live(rounded).read(steps.numpy()), atol=3e-6)
+    found = rounding(core, steps.numpy(), backend)
+    assert 0 < found.typical <= found.largest
+    assert 1e-5 < found.share < 4 * most

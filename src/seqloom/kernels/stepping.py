@@ -2,7 +2,8 @@
 
 Such a file has `why_not(cell)`, the reason why it cannot run or None, and `make(cell)`, a function `step(x, state)`:
 inputs (B, I) to outputs (B, H), with the arrays of the state, each (B, ...) in the order of the cell's named tuple,
-overwritten in place. All agree; they differ in speed. Weights are those at the time of `make`.
+overwritten in place. All agree but those that
+round the weights; they differ in speed. Weights are those at the time of `make`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ import numpy.typing as npt
 
 from seqloom.cells.cell import Cell
 from seqloom.errors import KernelError
-from seqloom.kernels import steps_native, steps_numpy, steps_torch
+from seqloom.kernels import steps_bfloat16, steps_int8, steps_native, steps_numpy, steps_torch
 
 Array = npt.NDArray[Any]
 Step = Callable[[Array, Sequence[Array]], Array]
 
-# Fastest first; torch always runs.
-STEPPERS: dict[str, ModuleType] = {"native": steps_native, "numpy": steps_numpy, "torch": steps_torch}
+# Fastest first; torch always runs. Those behind it round the weights, and run only when they are named.
+STEPPERS: dict[str, ModuleType] = {
+    "native": steps_native,
+    "numpy": steps_numpy,
+    "torch": steps_torch,
+    "bfloat16": steps_bfloat16,
+    "int8": steps_int8,
+}
 
 
 class StepChoice(NamedTuple):

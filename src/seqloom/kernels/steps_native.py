@@ -6,6 +6,7 @@ The code is that of whole layers, so on one instruction set the steps give, to t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,15 @@ def why_not(cell: Cell) -> str | None:
     return None
 
 
-def make(cell: Cell) -> Callable[[Array, Sequence[Array]], Array]:
+class Numbers(IntEnum):
+    """What weights are kept in, as in `enum SeqloomNumbers` of csrc/seqloom.h."""
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    INT8 = 2
+
+
+def make(cell: Cell, numbers: Numbers = Numbers.FLOAT32) -> Callable[[Array, Sequence[Array]], Array]:
     """A function `step(x, state)`: (B, I) to (B, H), the arrays of the state overwritten."""
     assert isinstance(cell, GatedCell)
     known, size, hidden = CELLS[type(cell)], cell.input_size, cell.hidden_size
@@ -40,7 +49,8 @@ def make(cell: Cell) -> Callable[[Array, Sequence[Array]], Array]:
 
     def packed(rows: int) -> Any:
         addresses = [weight.data_ptr() for weight in weights]
-        return library().Stepper(known.number, size, hidden, known.memories, rows, addresses)  # type: ignore[union-attr]
+        module: Any = library()
+        return module.Stepper(known.number, numbers, size, hidden, known.memories, rows, addresses)
 
     steppers = {1: packed(1)}  # room for 1, 2, 4, 8, ... rows, made when it is needed first
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -230,6 +230,28 @@ class LiveBatch:
         more = max(held, 8)
         self._free = list(range(held + more - 1, held - 1, -1))
         self._rows = [np.concatenate([part, np.zeros((more, *part.shape[1:]), part.dtype)]) for part in self._rows]
+
+
+class Rounding(NamedTuple):
+    """How far answers with rounded weights are from those with the full ones.
+
+    Attributes:
+        largest: largest absolute difference of any number.
+        typical: root of the mean square of all differences.
+        share: `typical` as a share of the root of the mean square of the answers themselves.
+    """
+
+    largest: float
+    typical: float
+    share: float
+
+
+def rounding(core: Recurrent, steps: Array, backend: str) -> Rounding:
+    """What a backend that rounds the weights of a stack costs, measured over the steps (T, I) of one sequence."""
+    exact = Live(core).read(steps).astype(np.float64)
+    off = Live(core, backend=backend).read(steps) - exact
+    typical, size = (float(np.sqrt(np.mean(np.square(values)))) for values in (off, exact))
+    return Rounding(float(np.abs(off).max()), typical, typical / size if size else 0.0)
 
 
 def to_arrays(state: Any) -> list[Array]:
