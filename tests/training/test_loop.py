@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 
+from catalogue import BY_NAME
 from flows import Outcome, daily, forecast_recipe, write
 from seqloom.artefact import load_artefact
 from seqloom.batch import cut, encode
@@ -20,6 +21,7 @@ from seqloom.dataset import part_places, read_dataset
 from seqloom.errors import NonFiniteError, SeqloomError
 from seqloom.fitting import prepare, validation_places
 from seqloom.model import SequenceModel
+from seqloom.outputs.text import Text
 from seqloom.recipe import TrainingSettings, parse_recipe
 from seqloom.training.lessons import Material
 from seqloom.training.loop import train
@@ -245,3 +247,21 @@ def test_the_callers_torch_is_left_as_it_was(tmp_path: Path) -> None:
     assert seen == [(2, True), (2, True)]
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (1, False)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_outputs_are_told_how_much_of_the_training_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = BY_NAME["text-texts-text"]
+    recipe = case.recipe(steps=4, validate_every=4)
+    (name,) = recipe["outputs"]
+    recipe["outputs"] = {name: {**recipe["outputs"][name], "teacher_forcing_ratio": 0.5}}
+    seen: list[float] = []
+    real = Text._mixed
+
+    def spy(self: Text, told: Any, begin: Any, progress: float) -> Any:
+        seen.append(progress)
+        return real(self, told, begin, progress)
+
+    monkeypatch.setattr(Text, "_mixed", spy)
+    model, material = ready(recipe, case.frame())
+    train(model, material, tmp_path)
+    assert seen[-4:] == [0, 0.25, 0.5, 0.75]

@@ -29,9 +29,12 @@ class Lessons(ABC):
 
     Attributes:
         per_epoch: batches in which every training row is read once.
+        progress: share of the training that is done, for outputs that are taught in another way as it goes on; set
+            before each step.
     """
 
     per_epoch: float
+    progress: float = 0.0
 
     def __init__(self, model: SequenceModel, material: Material) -> None:
         self.model = model
@@ -75,7 +78,7 @@ class Lessons(ABC):
         """The mean loss of a batch that is read on from `state`, and the state after it."""
         with self.arithmetic():
             reading, state = self.model.read(batch, state)
-            raw = self.model.decode(reading)
+            raw = self.model.decode(reading._replace(progress=self.progress))
             loss = self.model.loss(self.full(raw), batch)
         return loss, state
 

@@ -158,6 +158,7 @@ def _step(lessons: Lessons, optimizer: torch.optim.AdamW, step: int) -> tuple[fl
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, step)
     optimizer.zero_grad(set_to_none=True)
+    lessons.progress = step / settings.steps
     total = 0.0
     for number in range(step * settings.accumulate, (step + 1) * settings.accumulate):
         total += lessons.learn(number, 1 / settings.accumulate) / settings.accumulate
