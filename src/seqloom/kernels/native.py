@@ -154,23 +154,15 @@ torch.library.define("seqloom::recurrence", _SCHEMA)
 torch.library.define("seqloom::recurrence_backward", _BACKWARD)
 
 
+# Arguments come in the order of the schema; the weights w_ih, w_hh, b_ih, b_hh and extra stay together.
+
+
 @torch.library.impl("seqloom::recurrence", "CPU")
-def _recurrence(
-    x: Tensor,
-    lengths: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor,
-    b_hh: Tensor,
-    extra: Tensor,
-    state: Tensor,
-    cell: int,
-    reverse: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _recurrence(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *weights, state, cell, reverse, keep = rest
     native = module()
     x, lengths, state = dense(x), lengths.contiguous(), state.contiguous()
-    weights = [weight.contiguous() for weight in (w_ih, w_hh, b_ih, b_hh, extra)]
+    weights = [weight.contiguous() for weight in weights]
     output, final, reserve = _empty(x, state, native.reserve(cell, state.shape[-1]) if keep else 0)
     sizes, addresses = _layer(x, lengths, weights, state, [output, final, reserve])
     if not keep:
@@ -180,19 +172,8 @@ def _recurrence(
 
 
 @torch.library.register_fake("seqloom::recurrence")  # type: ignore[untyped-decorator]
-def _(
-    x: Tensor,
-    lengths: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor,
-    b_hh: Tensor,
-    extra: Tensor,
-    state: Tensor,
-    cell: int,
-    reverse: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *_weights, state, cell, _reverse, keep = rest
     return _empty(x, state, module().reserve(cell, state.shape[-1]) if keep else 0)
 
 
@@ -205,25 +186,12 @@ def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Ten
 
 @torch.library.impl("seqloom::recurrence_backward", "CPU")
 def _recurrence_backward(
-    d_output: Tensor,
-    d_final: Tensor,
-    x: Tensor,
-    lengths: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor,
-    b_hh: Tensor,
-    extra: Tensor,
-    state: Tensor,
-    output: Tensor,
-    reserve: Tensor,
-    cell: int,
-    reverse: bool,
-    need_x: bool,
+    d_output: Tensor, d_final: Tensor, x: Tensor, lengths: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
+    *weights, state, output, reserve, cell, reverse, need_x = rest
     d_output, d_final, x, output = dense(d_output), d_final.contiguous(), dense(x), dense(output)
     lengths, state = lengths.contiguous(), state.contiguous()
-    weights = [weight.contiguous() for weight in (w_ih, w_hh, b_ih, b_hh, extra)]
+    weights = [weight.contiguous() for weight in weights]
     found = _empty_gradients(x, weights, state, need_x)
     sizes, addresses = _layer(x, lengths, weights, state, [output, d_final, reserve])
     gradients = [d_output.data_ptr(), d_final.data_ptr(), *(gradient.data_ptr() for gradient in found)]
@@ -235,24 +203,9 @@ def _recurrence_backward(
 
 
 @torch.library.register_fake("seqloom::recurrence_backward")  # type: ignore[untyped-decorator]
-def _(
-    d_output: Tensor,
-    d_final: Tensor,
-    x: Tensor,
-    lengths: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor,
-    b_hh: Tensor,
-    extra: Tensor,
-    state: Tensor,
-    output: Tensor,
-    reserve: Tensor,
-    cell: int,
-    reverse: bool,
-    need_x: bool,
-) -> tuple[Tensor, ...]:
-    return _empty_gradients(x, [w_ih, w_hh, b_ih, b_hh, extra], state, need_x)
+def _(d_output: Tensor, d_final: Tensor, x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    *weights, state, _output, _reserve, _cell, _reverse, need_x = rest
+    return _empty_gradients(x, weights, state, need_x)
 
 
 def _empty_gradients(x: Tensor, weights: list[Tensor], state: Tensor, need_x: bool) -> tuple[Tensor, ...]:
