@@ -286,7 +286,7 @@ def test_a_forecast_is_refused() -> None:
         "outputs": {"y": {"kind": "forecast", "horizon": 2}},
         "training": {"memory": "2GB"},
     }
-    with pytest.raises(RecipeError, match=r"training.memory is 2GB, but outputs.y wants a sequence of its own length"):
+    with pytest.raises(RecipeError, match=r"training.memory is 2GB, but outputs.y wants an answer for each coming"):
         SequenceModel(parse_recipe(recipe))
 
 
