@@ -2,6 +2,9 @@
 //
 // Everything included here is in an unnamed namespace and uses no inline function of the standard library: were such
 // a function compiled for AVX-512, the linker could choose that copy for everybody.
+#include <type_traits>
+
+#include "backward.hpp"
 #include "cells/gru.hpp"
 #include "cells/layer_norm_gru.hpp"
 #include "cells/layer_norm_lstm.hpp"
@@ -10,8 +13,8 @@
 #include "cells/rnn.hpp"
 #include "cells/slstm.hpp"
 #include "limits.hpp"
-#include "recurrence.hpp"
 #include "scan.hpp"
+#include "stepper.hpp"
 
 namespace {
 
@@ -19,55 +22,58 @@ namespace {
 template <class Body>
 INLINE auto with_cell(std::int32_t cell, const Body& body) {
     switch (cell) {
-        case SEQLOOM_GRU: return body(Recurrence<GRU>{});
-        case SEQLOOM_RNN: return body(Recurrence<SimpleRNN<false>>{});
-        case SEQLOOM_RELU_RNN: return body(Recurrence<SimpleRNN<true>>{});
-        case SEQLOOM_PEEPHOLE_LSTM: return body(Recurrence<PeepholeLSTM>{});
-        case SEQLOOM_SLSTM: return body(Recurrence<SLSTM>{});
-        case SEQLOOM_LAYER_NORM_LSTM: return body(Recurrence<LayerNormLSTM>{});
-        case SEQLOOM_LAYER_NORM_GRU: return body(Recurrence<LayerNormGRU>{});
-        default: return body(Recurrence<LSTM>{});
+        case SEQLOOM_GRU: return body(GRU{});
+        case SEQLOOM_RNN: return body(SimpleRNN<false>{});
+        case SEQLOOM_RELU_RNN: return body(SimpleRNN<true>{});
+        case SEQLOOM_PEEPHOLE_LSTM: return body(PeepholeLSTM{});
+        case SEQLOOM_SLSTM: return body(SLSTM{});
+        case SEQLOOM_LAYER_NORM_LSTM: return body(LayerNormLSTM{});
+        case SEQLOOM_LAYER_NORM_GRU: return body(LayerNormGRU{});
+        default: return body(LSTM{});
     }
 }
 
 int supported() { return SEQLOOM_SUPPORTED; }
 
 std::int64_t reserve(std::int32_t cell, std::int64_t H) {
-    return with_cell(cell, [&](auto kind) { return std::int64_t(typename decltype(kind)::Sizes(H).reserve); });
+    return with_cell(cell, [&](auto kind) {
+        return std::int64_t(typename Recurrence<decltype(kind)>::Sizes(H).reserve);
+    });
 }
 SeqloomStatus forward(const SeqloomLayer* layer) {
-    return with_cell(layer->cell, [&](auto kind) { return kind.forward(*layer); });
+    return with_cell(layer->cell, [&](auto kind) { return Recurrence<decltype(kind)>::forward(*layer); });
 }
 SeqloomStatus backward(const SeqloomLayer* layer, const SeqloomGradients* gradients) {
-    return with_cell(layer->cell, [&](auto kind) { return kind.backward(*layer, *gradients); });
+    return with_cell(layer->cell, [&](auto kind) { return Backward<decltype(kind)>::backward(*layer, *gradients); });
 }
-// Calls body with the type that a cell's number means and a number of the type that weights are kept in.
+
+// Calls body with a null pointer of the stepper that the numbers of a cell and of SeqloomNumbers mean.
 template <class Body>
-INLINE auto with_numbers(std::int32_t cell, std::int32_t numbers, const Body& body) {
+INLINE auto with_stepper(std::int32_t cell, std::int32_t numbers, const Body& body) {
     return with_cell(cell, [&](auto kind) {
+        using Cell = decltype(kind);
         switch (numbers) {
-            case SEQLOOM_BFLOAT16: return body(kind, BFloat16{});
-            case SEQLOOM_INT8: return body(kind, Int8{});
-            default: return body(kind, 0.0f);
+            case SEQLOOM_BFLOAT16: return body(static_cast<Stepper<Cell, BFloat16>*>(nullptr));
+            case SEQLOOM_INT8: return body(static_cast<Stepper<Cell, Int8>*>(nullptr));
+            default: return body(static_cast<Stepper<Cell, float>*>(nullptr));
         }
     });
 }
 
 void* stepper(const SeqloomLayer* layer, std::int32_t numbers, std::int64_t most_rows) {
-    return with_numbers(layer->cell, numbers, [&](auto kind, auto number) {
-        return decltype(kind)::template stepper<decltype(number)>(*layer, most_rows);
+    return with_stepper(layer->cell, numbers, [&](auto kind) -> void* {
+        return std::remove_pointer_t<decltype(kind)>::make(*layer, most_rows);
     });
 }
 void steps(void* stepper, std::int32_t cell, std::int32_t numbers, std::int64_t rows, std::int64_t T, const float* x,
            float* state, float* output) {
-    with_numbers(cell, numbers, [&](auto kind, auto number) {
-        using Stepper = typename decltype(kind)::template Stepper<decltype(number)>;
-        static_cast<Stepper*>(stepper)->run(rows, T, x, state, output);
+    with_stepper(cell, numbers, [&](auto kind) {
+        static_cast<decltype(kind)>(stepper)->run(rows, T, x, state, output);
     });
 }
 void stepper_free(void* stepper, std::int32_t cell, std::int32_t numbers) {
-    with_numbers(cell, numbers, [&](auto kind, auto number) {
-        decltype(kind)::template stepper_free<decltype(number)>(stepper);
+    with_stepper(cell, numbers, [&](auto kind) {
+        std::remove_pointer_t<decltype(kind)>::free(static_cast<decltype(kind)>(stepper));
     });
 }
 

@@ -256,6 +256,25 @@ def test_the_operators_keep_torchs_rules() -> None:
         torch.library.opcheck(torch.ops.seqloom.recurrence.default, (*arguments, True, True))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({1: torch.tensor([7, 2])}, r"lengths are \[7, 2\]; expected 2 numbers, each in 0..6"),
+        ({1: torch.tensor([3])}, r"lengths are \[3\]; expected 2 numbers"),
+        ({2: torch.zeros(20, 4)}, r"weights of shapes \[\(20, 4\), \(20, 5\)"),
+        ({7: torch.zeros(2, 3, 5)}, r"a state of \(2, 3, 5\) do not fit x \(2, 6, 3\)"),
+        ({0: torch.zeros(2, 6, 3, dtype=torch.float64)}, "must be float32"),
+    ],
+)
+def test_what_does_not_fit_never_reaches_the_native_code(change: dict[int, Tensor], message: str) -> None:
+    p = problem(LSTM, [6, 6], (3, 5), extra=0)
+    arguments = [p.input.values, p.input.lengths, *p.cell.parameters(), torch.zeros(0), torch.stack(list(p.state))]
+    for place, tensor in change.items():
+        arguments[place] = tensor
+    with pytest.raises((ValueError, TypeError), match=message):
+        torch.ops.seqloom.recurrence(*arguments, 0, False, False)
+
+
 def test_compile_keeps_a_layer_whole() -> None:
     layer = Recurrent(LSTM, 3, 8, 2)
     batch, lengths = torch.randn(2, 5, 3), torch.tensor([5, 2])

@@ -161,6 +161,7 @@ torch.library.define("seqloom::recurrence_backward", _BACKWARD)
 def _recurrence(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     *weights, state, cell, reverse, keep = rest
     native = module()
+    _check(x, lengths, weights, state)
     x, lengths, state = dense(x), lengths.contiguous(), state.contiguous()
     weights = [weight.contiguous() for weight in weights]
     output, final, reserve = _empty(x, state, native.reserve(cell, state.shape[-1]) if keep else 0)
@@ -175,6 +176,21 @@ def _recurrence(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor,
 def _(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     *_weights, state, cell, _reverse, keep = rest
     return _empty(x, state, module().reserve(cell, state.shape[-1]) if keep else 0)
+
+
+def _check(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor) -> None:
+    """Addresses go to the native code as they are, so whatever does not fit must stop here."""
+    (B, T, features), (_, rows, H), gates = x.shape, state.shape, len(weights[0])
+    shapes = [tuple(weight.shape) for weight in weights[:4]]
+    expected = [(gates, features), (gates, H), (gates,), (gates,)]
+    if shapes != expected or rows != B or (H and gates % H):
+        raise ValueError(
+            f"weights of shapes {shapes} and a state of {tuple(state.shape)} do not fit x {tuple(x.shape)}"
+        )
+    if lengths.shape != (B,) or (B and not (int(lengths.min()) >= 0 and int(lengths.max()) <= T)):
+        raise ValueError(f"lengths are {lengths.tolist()}; expected {B} numbers, each in 0..{T}")
+    if any(tensor.dtype != torch.float32 for tensor in (x, state, *weights)) or lengths.dtype != torch.int64:
+        raise TypeError("x, state and weights must be float32 and lengths int64")
 
 
 def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Tensor]:

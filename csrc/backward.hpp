@@ -1,0 +1,313 @@
+// The way back through a layer: step by step from each row's end, keeping the gradient before the nonlinearities
+// ("slopes"); then, for all steps at once, the gradients of the inputs and of the weights.
+#pragma once
+
+#include "recurrence.hpp"
+
+namespace {
+
+template <class Cell>
+struct Backward : Recurrence<Cell> {
+    using Forward = Recurrence<Cell>;
+    using typename Forward::Plan;
+    using typename Forward::Sizes;
+    using typename Forward::Team;
+    using Forward::D, Forward::E, Forward::G, Forward::K, Forward::M, Forward::NV, Forward::UPP, Forward::WHOLE_ROW;
+    using Forward::pack_back, Forward::pack_vector, Forward::plan;
+
+    struct BackBuffers {
+        const float** pointers;  // (rows,)
+        float *carry, *memory;   // (rows, width), (rows, M, width): what flows to h and memories before the step
+    };
+
+    static INLINE const float* kept_at(const SeqloomLayer& p, const Sizes& s, Size b, Size t) {
+        return p.reserve + (b * p.T + place(p, b, t)) * s.reserve;
+    }
+
+    static INLINE void memory_before(const SeqloomLayer& p, const Sizes& s, Size b, Size t, Size block, Vec* memory) {
+        for (int m = 0; m < M; ++m)
+            memory[m] = t == 0 ? load_some(p.state + ((m + 1) * p.B + b) * p.H + block * LANES, s.H - block * LANES)
+                               : load(kept_at(p, s, b, t - 1) + (block * K + Cell::kept_memory[m]) * LANES);
+    }
+
+    static void backward_team(const SeqloomLayer& p, const SeqloomGradients& g, const Sizes& s, const float* w_back,
+                              const float* extra, float* slopes, const Team& team, const BackBuffers& buffers) {
+        const Part panels = share(s.back_panels, team.rank, team.members);
+        const Size first_block = panels.first * 4;
+        const Size last_block = panels.last * 4 < s.blocks ? panels.last * 4 : s.blocks;
+        auto slope_at = [&](Size b, Size t) { return slopes + (b * p.T + place(p, b, t)) * s.slopes; };
+        auto carry = [&](Size r) { return buffers.carry + r * s.width; };
+        auto memory = [&](Size r) { return buffers.memory + r * M * s.width; };
+        for (Size r = 0; r < team.count; ++r)
+            for (Size block = first_block; block < last_block; ++block) {
+                const Size left = s.H - block * LANES;
+                const float* from = g.d_final + team.rows[r] * p.H + block * LANES;
+                store(carry(r) + block * LANES, load_some(from, left));
+                for (int m = 0; m < M; ++m)
+                    store(memory(r) + (m * s.blocks + block) * LANES, load_some(from + (m + 1) * p.B * p.H, left));
+            }
+        // The step's own arithmetic, once the gradient of its h is known.
+        auto finish_back = [&](Size r, Size t, Size block, Vec dh) {
+            if constexpr (WHOLE_ROW) {
+                store(carry(r) + block * LANES, dh);
+            } else {
+                const Size b = team.rows[r], left = s.H - block * LANES;
+                const float* keep = kept_at(p, s, b, t);
+                Vec kept[K], before[M > 0 ? M : 1], dmemory[M > 0 ? M : 1], slope[D];
+                for (int k = 0; k < K; ++k) kept[k] = load(keep + (block * K + k) * LANES);
+                memory_before(p, s, b, t, block, before);
+                for (int m = 0; m < M; ++m) dmemory[m] = load(memory(r) + (m * s.blocks + block) * LANES);
+                Vec h = load_some(h_before(p, b, t) + block * LANES, left);
+                Vec past = Cell::back(kept, h, before, extra + block * E * LANES, dh, dmemory, slope);
+                store(carry(r) + block * LANES, past);
+                for (int m = 0; m < M; ++m) store(memory(r) + (m * s.blocks + block) * LANES, dmemory[m]);
+                float* to = slope_at(b, t) + block * D * LANES;
+                for (int k = 0; k < D; ++k) store(to + k * LANES, slope[k]);
+            }
+        };
+        // The same of a cell that sees the whole row, whose gradient of h is in `carry`.
+        auto finish_row = [&](Size r, Size t) {
+            if constexpr (WHOLE_ROW) {
+                const Size b = team.rows[r];
+                const float* h = h_before(p, b, t);
+                Cell::back_row({s.H, kept_at(p, s, b, t), h, extra, carry(r), memory(r), slope_at(b, t)},
+                               [&](Size block, Vec* before) { memory_before(p, s, b, t, block, before); });
+            }
+        };
+        auto gradient = [&](Size r, Size t, Size block) {
+            const Size b = team.rows[r];
+            const float* from = g.d_output + b * g.d_output_row + place(p, b, t) * g.d_output_step;
+            return load_some(from + block * LANES, s.H - block * LANES) + load(carry(r) + block * LANES);
+        };
+        const Run recurrent = {s.blocks, D * LANES, G * LANES};
+        const Size steps = team.count ? p.lengths[team.rows[0]] : 0;
+        Size active = 0;
+        for (Size t = steps - 1; t >= 0; --t) {
+            const Size later = active;  // rows that have a step t + 1
+            while (active < team.count && p.lengths[team.rows[active]] > t) ++active;
+            for (Size r = 0; r < later; ++r)
+                buffers.pointers[r] = slope_at(team.rows[r], t + 1) + Cell::recurrent_first * LANES;
+            multiply<4>(
+                buffers.pointers, later, recurrent, w_back, panels.first, panels.last,
+                [&](Size r, Size panel, int v) {
+                    Size block = panel * 4 + v;
+                    return block < s.blocks ? gradient(r, t, block) : Vec{};
+                },
+                [&](Size r, Size panel, const Vec* sums) {
+                    for (int v = 0; v < 4 && panel * 4 + v < last_block; ++v)
+                        finish_back(r, t, panel * 4 + v, sums[v]);
+                });
+            for (Size r = later; r < active; ++r)
+                for (Size block = first_block; block < last_block; ++block)
+                    finish_back(r, t, block, gradient(r, t, block));
+            for (Size r = 0; WHOLE_ROW && r < active; ++r) finish_row(r, t);
+            if (team.members > 1) seqloom_wait(team.barrier, team.members);
+        }
+        for (Size r = 0; r < active; ++r)
+            buffers.pointers[r] = slope_at(team.rows[r], 0) + Cell::recurrent_first * LANES;
+        multiply<4>(
+            buffers.pointers, active, recurrent, w_back, panels.first, panels.last,
+            [&](Size r, Size panel, int v) {
+                Size block = panel * 4 + v;
+                return block < s.blocks ? load(carry(r) + block * LANES) : Vec{};
+            },
+            [&](Size r, Size panel, const Vec* sums) {
+                for (int v = 0; v < 4 && panel * 4 + v < last_block; ++v)
+                    store(carry(r) + (panel * 4 + v) * LANES, sums[v]);
+            });
+        for (Size r = 0; r < team.count; ++r)
+            for (Size block = first_block; block < last_block; ++block)
+                for (int m = 0; m <= M; ++m)
+                    store_some(g.d_state + (m * p.B + team.rows[r]) * p.H + block * LANES,
+                               load((m == 0 ? carry(r) : memory(r) + (m - 1) * s.width) + block * LANES),
+                               s.H - block * LANES);
+    }
+
+    // Every valid step of the batch, row by row.
+    struct Steps {
+        const float **slopes, **x, **h;
+        float** d_x;
+        Size* row;
+        Size* step;
+        Size count;
+    };
+
+    static void input_gradient(const SeqloomLayer& p, const Sizes& s, const float* w_back, const Steps& all_steps,
+                               Part part, const float** rows) {
+        constexpr Size TOGETHER = 48;  // rows that stay in the cache while every panel passes
+        const Size panels = ceil_div(ceil_div(p.I, LANES), 4);
+        const Run run = {s.blocks, D * LANES, G * LANES};
+        for (Size first = part.first; first < part.last; first += TOGETHER) {
+            Size count = part.last - first < TOGETHER ? part.last - first : TOGETHER;
+            for (Size k = 0; k < count; ++k) rows[k] = all_steps.slopes[first + k] + Cell::input_first * LANES;
+            multiply<4>(
+                rows, count, run, w_back, 0, panels, [](Size, Size, int) { return Vec{}; },
+                [&](Size r, Size panel, const Vec* sums) {
+                    for (int v = 0; v < 4; ++v)
+                        store_some(all_steps.d_x[first + r] + (panel * 4 + v) * LANES, sums[v],
+                                   p.I - (panel * 4 + v) * LANES);
+                });
+        }
+    }
+
+    // What one thread needs for gradients of weights: a stretch of steps copied side by side, since rows of x, h and
+    // slopes lie far apart and would push each other out of the cache; and the sums, (N + 1, NV * LANES) a panel.
+    struct WeightBuffers {
+        float *x, *h, *slopes, *sums_ih, *sums_hh;
+        static constexpr Size GAP = 16;  // keeps strides off powers of two
+        static Size numbers(const SeqloomLayer& p, const Sizes& s) {
+            return CHAIN * (p.I + p.H + 2 * GAP + UPP * D * LANES) + s.panels * (p.I + p.H + 2) * NV * LANES;
+        }
+        WeightBuffers(float* memory, const SeqloomLayer& p, const Sizes& s)
+            : x(memory),
+              h(x + CHAIN * (p.I + GAP)),
+              slopes(h + CHAIN * (p.H + GAP)),
+              sums_ih(slopes + CHAIN * UPP * D * LANES),
+              sums_hh(sums_ih + s.panels * (p.I + 1) * NV * LANES) {}
+    };
+
+    static void copy_rows(const float* const* rows, Size count, Size numbers, Size stride, float* to) {
+        for (Size k = 0; k < count; ++k) std::memcpy(to + k * stride, rows[k], std::size_t(numbers) * sizeof(float));
+    }
+
+    // sums (N + 1, NV * LANES) += left times slopes, and in the last row those of the bias alone.
+    static void add_stretch(const float* left, Size N, const float* slopes, const float* bias_slopes, Size count,
+                            float* sums) {
+        add_outer<NV>(left, N + WeightBuffers::GAP, slopes, UPP * D * LANES, count, N, sums, NV * LANES);
+        Vec bias_sum[NV] = {};
+        for (Size k = 0; k < count; ++k)
+            for (int v = 0; v < NV; ++v) bias_sum[v] += load(bias_slopes + k * UPP * D * LANES + v * LANES);
+        for (int v = 0; v < NV; ++v) {
+            float* at = sums + (N * NV + v) * LANES;
+            store(at, load(at) + bias_sum[v]);
+        }
+    }
+
+    // The gradients of some panels of W_ih, W_hh and of their biases.
+    static void weight_gradients(const SeqloomLayer& p, const SeqloomGradients& g, const Sizes& s,
+                                 const Steps& all_steps, Part panels, const WeightBuffers& own) {
+        if (panels.first == panels.last) return;
+        int ih_bias = Cell::input_first, hh_bias = Cell::recurrent_first;
+        if constexpr (WHOLE_ROW) ih_bias = Cell::input_bias_first, hh_bias = Cell::recurrent_bias_first;
+        const Size ih = (p.I + 1) * NV * LANES, hh = (p.H + 1) * NV * LANES;
+        std::memset(own.sums_ih, 0, std::size_t((panels.last - panels.first) * ih) * sizeof(float));
+        std::memset(own.sums_hh, 0, std::size_t((panels.last - panels.first) * hh) * sizeof(float));
+        for (Size first = 0; first < all_steps.count; first += CHAIN) {
+            const Size count = all_steps.count - first < CHAIN ? all_steps.count - first : CHAIN;
+            copy_rows(all_steps.x + first, count, p.I, p.I + WeightBuffers::GAP, own.x);
+            copy_rows(all_steps.h + first, count, p.H, p.H + WeightBuffers::GAP, own.h);
+            for (Size panel = panels.first; panel < panels.last; ++panel) {
+                for (Size k = 0; k < count; ++k)
+                    for (int v = 0; v < UPP * D; ++v)
+                        store(own.slopes + (k * UPP * D + v) * LANES,
+                              load(all_steps.slopes[first + k] + (panel * UPP * D + v) * LANES));
+                add_stretch(own.x, p.I, own.slopes + Cell::input_first * LANES, own.slopes + ih_bias * LANES, count,
+                            own.sums_ih + (panel - panels.first) * ih);
+                add_stretch(own.h, p.H, own.slopes + Cell::recurrent_first * LANES, own.slopes + hh_bias * LANES, count,
+                            own.sums_hh + (panel - panels.first) * hh);
+            }
+        }
+        for (Size panel = panels.first; panel < panels.last; ++panel) {
+            unpack(own.sums_ih + (panel - panels.first) * ih, p.I, s, panel, Cell::input_gate, g.d_w_ih, g.d_b_ih);
+            unpack(own.sums_hh + (panel - panels.first) * hh, p.H, s, panel, Cell::recurrent_gate, g.d_w_hh, g.d_b_hh);
+        }
+    }
+
+    // Sums of one panel to their places in (G*H, N) and (G*H,).
+    static void unpack(const float* sums, Size N, const Sizes& s, Size panel, const int* gate_of, float* weight,
+                       float* bias_gradient) {
+        for (int v = 0; v < NV; ++v)
+            for (int lane = 0; lane < LANES; ++lane) {
+                const Size unit = (panel * UPP + v / G) * LANES + lane;
+                if (unit >= s.H) break;
+                const Size row = gate_of[v % G] * s.H + unit;
+                const float* from = sums + v * LANES + lane;
+                for (Size k = 0; k < N; ++k) weight[row * N + k] = from[k * NV * LANES];
+                bias_gradient[row] = from[N * NV * LANES];
+            }
+    }
+
+    static void extra_gradient(const SeqloomLayer& p, const SeqloomGradients& g, const Sizes& s, const Steps& all_steps,
+                               Part blocks) {
+        if constexpr (E > 0)
+            for (Size block = blocks.first; block < blocks.last; ++block) {
+                Vec sums[E] = {}, stretch[E] = {};
+                for (Size k = 0; k < all_steps.count; ++k) {
+                    const Size b = all_steps.row[k], t = all_steps.step[k];
+                    Vec kept[K], before[M > 0 ? M : 1], slope[D];
+                    const float* keep = kept_at(p, s, b, t);
+                    for (int j = 0; j < K; ++j) kept[j] = load(keep + (block * K + j) * LANES);
+                    for (int j = 0; j < D; ++j) slope[j] = load(all_steps.slopes[k] + (block * D + j) * LANES);
+                    memory_before(p, s, b, t, block, before);
+                    Cell::back_extra(kept, before, slope, stretch);
+                    if (k % CHAIN == CHAIN - 1 || k == all_steps.count - 1)
+                        for (int e = 0; e < E; ++e) sums[e] += stretch[e], stretch[e] = Vec{};
+                }
+                for (int e = 0; e < E; ++e)
+                    store_some(g.d_extra + e * p.H + block * LANES, sums[e], s.H - block * LANES);
+            }
+    }
+
+    static SeqloomStatus backward(const SeqloomLayer& p, const SeqloomGradients& g) {
+        const Sizes s(p.H);
+        Scratch scratch;
+        const int threads = p.threads > 0 ? p.threads : 1;
+        Plan whole = plan(p, s, threads, scratch), alone = plan(p, s, 1, scratch);
+        const Size input_panels = ceil_div(ceil_div(p.I, LANES), 4);
+        const Size panel_numbers = s.blocks * G * LANES * 4 * LANES;
+        float* w_back = scratch.take<float>((s.back_panels + input_panels) * panel_numbers);
+        float* extra = scratch.take<float>(s.blocks * E * LANES);
+        float* slopes = scratch.take<float>(p.B * p.T * s.slopes);
+        const Size rows = p.B;
+        const Size together = rows > 48 ? rows : 48;
+        const float** pointers = scratch.take<const float*>(threads * together);
+        float* carry = scratch.take<float>(threads * rows * (M + 1) * s.width);
+        float* sums = scratch.take<float>(threads * WeightBuffers::numbers(p, s));
+        Steps steps;
+        steps.slopes = scratch.take<const float*>(p.B * p.T);
+        steps.x = scratch.take<const float*>(p.B * p.T);
+        steps.h = scratch.take<const float*>(p.B * p.T);
+        steps.d_x = scratch.take<float*>(p.B * p.T);
+        steps.row = scratch.take<Size>(p.B * p.T);
+        steps.step = scratch.take<Size>(p.B * p.T);
+        if (scratch.failed) return SEQLOOM_NO_MEMORY;
+        steps.count = 0;
+        for (Size b = 0; b < p.B; ++b)
+            for (Size t = 0; t < p.lengths[b]; ++t, ++steps.count) {
+                steps.slopes[steps.count] = slopes + (b * p.T + place(p, b, t)) * s.slopes;
+                steps.x[steps.count] = x_at(p, b, t);
+                steps.h[steps.count] = h_before(p, b, t);
+                steps.d_x[steps.count] = g.d_x ? g.d_x + (b * p.T + place(p, b, t)) * p.I : nullptr;
+                steps.row[steps.count] = b;
+                steps.step[steps.count] = t;
+            }
+        float* w_back_ih = w_back + s.back_panels * panel_numbers;
+        parallel(threads, [&](int rank, int got) {
+            pack_back(p.w_hh, p.H, s, Cell::recurrent_gate, share(s.back_panels, rank, got), w_back);
+            if (g.d_x) pack_back(p.w_ih, p.I, s, Cell::input_gate, share(input_panels, rank, got), w_back_ih);
+            if (E > 0 && rank == 0) pack_vector(p.extra, E, s, extra);
+        });
+        SeqloomBarrier barrier = {};
+        parallel(whole.threads, [&](int rank, int got) {
+            if (got != whole.threads && rank > 0) return;  // fewer threads than planned for: one does it all
+            const Plan& used = got == whole.threads ? whole : alone;
+            float* own = carry + (used.units ? 0 : rank) * rows * (M + 1) * s.width;
+            backward_team(p, g, s, w_back, extra, slopes, used.team(rank, &barrier, p.B),
+                          {pointers + rank * together, own, own + rows * s.width});
+        });
+        parallel(threads, [&](int rank, int got) {
+            if (g.d_x) {
+                input_gradient(p, s, w_back_ih, steps, share(steps.count, rank, got), pointers + rank * together);
+                Part own = share(p.B, rank, got);
+                for (Size b = own.first; b < own.last; ++b)
+                    for (Size k = p.lengths[b] * p.I; k < p.T * p.I; ++k) g.d_x[b * p.T * p.I + k] = 0.0f;
+            }
+            weight_gradients(p, g, s, steps, share(s.panels, rank, got),
+                             WeightBuffers(sums + rank * WeightBuffers::numbers(p, s), p, s));
+            extra_gradient(p, g, s, steps, share(s.blocks, rank, got));
+        });
+        return SEQLOOM_DONE;
+    }
+};
+
+}  // namespace
