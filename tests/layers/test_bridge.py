@@ -63,3 +63,17 @@ def bumped(state: Any, place: int) -> Any:
     """The state with one of its tensors, counted in order, raised by one."""
     number = itertools.count()
     return map_state(lambda part: part + 1.0 if next(number) == place else part, state)
+
+
+@pytest.mark.parametrize("write", CELLS)
+def test_under_automatic_casting_memory_stays_float32(write: str) -> None:
+    """Every kernel takes the state that begins, and it is not rounded to the 8 bits of a linear layer's result."""
+    torch.manual_seed(0)
+    source, target = Recurrent(GRU, 2, 3), Recurrent(find("cells", write, Cell), 2, 4)
+    bridge = Bridge(source.initial_state(1), target.initial_state(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, final = source(Sequences.full(torch.randn(2, 4, 2)))
+        begin = bridge(final, target.initial_state(2))
+        target(Sequences.full(torch.randn(2, 3, 2)), begin)
+    parts = [part for layer in begin for cell in layer for part in cell]
+    assert {part.dtype for part in parts if part.is_floating_point()} == {torch.float32}

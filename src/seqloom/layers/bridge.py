@@ -41,8 +41,9 @@ class Bridge(nn.Module):
             return begin
         joined = torch.cat(parts, dim=1)
         found: dict[str, dict[str, Tensor]] = {}
-        for place, name, _ in _each_part(begin):
-            mapped = self.maps[f"{place}-{name}"](joined)
+        for place, name, own in _each_part(begin):
+            # Memory keeps its precision under automatic casting, which rounds what a linear layer gives.
+            mapped = self.maps[f"{place}-{name}"](joined).to(own.dtype)
             found.setdefault(place, {})[name] = torch.tanh(mapped) if name == "h" else mapped
         return tuple(
             tuple(cell._replace(**found.get(f"{depth}-{way}", {})) for way, cell in enumerate(layer))
