@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from flows import Outcome, call, daily, flat, forecast_recipe, labels_recipe, start, write
+from seqloom.budget import PROCESS
 from seqloom.errors import Interrupted
 from seqloom.recipe import load_recipe
 from seqloom.run import start_run, train_run
@@ -35,20 +36,27 @@ def last_step(run: Path) -> int:
     return int(json.loads(whole[-1])["step"]) if whole else -1
 
 
-def stop_at(process: subprocess.Popen[str], run: Path, step: int, number: signal.Signals) -> None:
-    """Send a signal once the log has come to a step."""
+def stop_at(process: subprocess.Popen[str], run: Path, step: int, number: signal.Signals, *, wait: float = 0.0) -> None:
+    """Send a signal once the log has come to a step, so many seconds later."""
     deadline = time.monotonic() + 100
     while last_step(run) < step and process.poll() is None:
         assert time.monotonic() < deadline, f"step {step} was never reached"
         time.sleep(0.001)
+    time.sleep(wait)
     process.send_signal(number)
 
 
-# Whole windows; and rows that carry their state on, six steps in an epoch and 11 between checkpoints, so that a run is
-# taken up again in the middle of its sequences.
+# Whole windows; rows that carry their state on, six steps in an epoch and 11 between checkpoints, so that a run is
+# taken up again in the middle of its sequences; and exact gradients from chunks, several for each sequence.
 RECIPES = {
     "windows": forecast_recipe(steps=STEPS, validate_every=11, accumulate=2, patience=1000),
     "streams": labels_recipe(steps=STEPS, validate_every=11, accumulate=2, patience=1000, tbptt_steps=3, batch_size=2),
+    "chunks": {
+        **labels_recipe(
+            steps=STEPS, validate_every=11, patience=1000, memory=f"{PROCESS / 1e6 + 0.08}MB", batch_size=2
+        ),
+        "core": {"cell": "gru", "hidden_size": 6, "num_layers": 2, "dropout": 0.2},  # runs natively
+    },
 }
 
 
@@ -69,6 +77,7 @@ def assert_same_run(run: Path, folder: Path) -> None:
     assert (run / "model.seqloom").read_bytes() == (whole / "model.seqloom").read_bytes()
 
 
+@pytest.mark.parametrize("uninterrupted", ["windows", "streams"], indirect=True)
 def test_killed_interrupted_and_resumed(uninterrupted: Path, seed: int) -> None:
     """SIGKILL before the first validation, SIGKILL anywhere, Ctrl-C anywhere, then to the end."""
     folder, chance = uninterrupted, random.Random(seed)
@@ -94,6 +103,22 @@ def test_killed_interrupted_and_resumed(uninterrupted: Path, seed: int) -> None:
     again = call("resume", run)
     assert again.code == 1
     assert f"{run} is finished; there is nothing to resume. Next: seqloom evaluate {run}" in again.err
+
+
+@pytest.mark.parametrize("uninterrupted", ["chunks"], indirect=True)
+def test_killed_within_an_exact_gradient(uninterrupted: Path, seed: int) -> None:
+    """SIGKILL at any moment of a step, be it between the passes over its chunks, then to the end."""
+    folder, chance = uninterrupted, random.Random(seed)
+    assert json.loads((folder / "whole" / "explain.json").read_text())["chunks"]["chunks"] > 2
+    run = folder / "killed"
+    with start("train", folder / "recipe.yaml", "--data", folder / "data.csv", "-o", run) as process:
+        stop_at(process, run, chance.randrange(3, STEPS - 30), signal.SIGKILL, wait=chance.uniform(0, 0.05))
+    assert process.returncode == -signal.SIGKILL
+    assert last_step(run) < STEPS
+    assert not (run / "model.seqloom").exists()
+    found = call("resume", run)
+    assert found.code == 0, found.err
+    assert_same_run(run, folder)
 
 
 @pytest.mark.slow
