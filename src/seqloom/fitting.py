@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from seqloom.batch import encode
+from seqloom.batch import Encoded, encode
 from seqloom.budget import Plan, plan_chunks
 from seqloom.dataset import Dataset, part_places, shortened, thin, training_columns
 from seqloom.evaluate import calibrate
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
+from seqloom.training.checkup import Checkup
 from seqloom.training.lessons import Material
 from seqloom.training.loop import Standing, Watcher, train
 
@@ -27,13 +29,24 @@ class Fitted(NamedTuple):
     standing: Standing
 
 
+# Makes the doctor of a training from the built model, what it is trained on, the same as tensors, and the run.
+MakeCheckup = Callable[[SequenceModel, Dataset, Encoded, Path], Checkup]
+
+
 def fit_model(
-    model: SequenceModel, dataset: Dataset, run: Path, *, watcher: Watcher | None = None, resume: bool = False
+    model: SequenceModel,
+    dataset: Dataset,
+    run: Path,
+    *,
+    watcher: Watcher | None = None,
+    doctor: MakeCheckup | None = None,
+    resume: bool = False,
 ) -> Fitted:
     """Train a declared model on a dataset, leaving checkpoints and the log in `run`.
 
     Vocabularies and scales are fitted on the training part; early stopping and calibration use the validation
-    part. Without one (`data.split.valid: 0`) all steps are trained and nothing is calibrated.
+    part. Without one (`data.split.valid: 0`) all steps are trained and nothing is calibrated. The doctor is called
+    where `training.doctor_every` asks for one.
     """
     prepare(model, dataset)
     encoded = encode(dataset.segments, model.inputs, model.outputs)
@@ -42,7 +55,8 @@ def fit_model(
     if model.horizon:
         lessons, checks = shortened(lessons, LONGEST_LESSON), shortened(checks, LONGEST_LESSON)
     material = Material(encoded, lessons, checks)
-    standing = train(model, material, run, watcher=watcher, resume=resume)
+    checkup = doctor(model, dataset, encoded, run) if doctor and model.recipe.training.doctor_every else None
+    standing = train(model, material, run, watcher=watcher, checkup=checkup, resume=resume)
     if len(material.valid.segment):
         calibrate(model, dataset, validation_places(model, dataset))
     return Fitted(model.eval(), standing)

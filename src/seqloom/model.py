@@ -200,6 +200,12 @@ class SequenceModel(nn.Module):
                 f"training.tbptt_steps is {steps} and training.memory is {memory}: the first truncates the gradient, "
                 "the second keeps it exact; leave one of them out"
             )
+        if memory is not None and settings.doctor_every is not None:
+            raise RecipeError(
+                f"training.doctor_every is {settings.doctor_every} and training.memory is {memory}: the doctor keeps "
+                "every state of what it looks at, which no budget counts; leave it out, and look at checkpoints with "
+                "`seqloom doctor RUN`"
+            )
         if steps is None and memory is None:
             return
         asked = f"training.tbptt_steps is {steps}" if steps is not None else f"training.memory is {memory}"

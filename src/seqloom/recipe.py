@@ -93,6 +93,12 @@ class TrainingSettings(Settings):
     )
     validate_every: int = Field(100, ge=1, description="steps between validations")
     patience: int = Field(10, ge=1, description="validations without improvement before training stops")
+    doctor_every: int | None = Field(
+        None,
+        ge=1,
+        description="steps between looks of the gradient doctor while a run is trained; it changes nothing, and tells "
+        "what it finds once; omitted: no looks",
+    )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     threads: int | None = Field(
         None,

@@ -4,7 +4,7 @@ recipe.yaml, recipe.full.yaml   as given, and with every default
 data.json, ledger.json          where the data are, their fingerprint, and every problem found in them
 environment.json                versions, threads and instruction set
 explain.txt, explain.json       topology, shapes, parameters, kernels
-log.jsonl, tensorboard/         every step
+log.jsonl, tensorboard/         every step, validation and look of the doctor
 checkpoints/                    to resume from
 model.seqloom                   the trained model
 metrics.json, predictions/      after `seqloom evaluate`
@@ -29,6 +29,7 @@ import seqloom
 from seqloom.artefact import save_artefact
 from seqloom.data.ledger import Ledger, Problem
 from seqloom.dataset import Dataset, read_dataset
+from seqloom.doctor.rounds import Rounds
 from seqloom.errors import RunDirectoryError, UsageError
 from seqloom.evaluate import Evaluation
 from seqloom.explain.model import explain_model
@@ -75,7 +76,7 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
 def train_run(run: Path, dataset: Dataset, *, watcher: Watcher | None = None, resume: bool = False) -> Trained:
     """Train what a run directory declares, and put the model into it."""
     recipe, _ = load_recipe(run / "recipe.full.yaml")
-    fitted = fit_model(SequenceModel(recipe), dataset, run, watcher=watcher, resume=resume)
+    fitted = fit_model(SequenceModel(recipe), dataset, run, watcher=watcher, doctor=Rounds, resume=resume)
     made = receipt(
         dataset, fitted.standing.best_metrics, steps=fitted.standing.step, best_step=fitted.standing.best_step
     )

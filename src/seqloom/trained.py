@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.series import missing
 from seqloom.data.splits import Part
 from seqloom.dataset import Dataset, coming_places, read_dataset
+from seqloom.doctor.rounds import Rounds
 from seqloom.errors import DataError, UsageError
 from seqloom.evaluate import Evaluation, evaluate
 from seqloom.fitting import fit_model
@@ -90,6 +92,8 @@ class Trained:
 def fit(recipe: Recipe | str | Path, data: object, *, overrides: Sequence[str] = ()) -> Trained:
     """Train what a recipe declares; for a run directory with reports use `seqloom train`.
 
+    What the doctor finds (`training.doctor_every`) is a Python warning.
+
     Args:
         recipe: a recipe, or the path of one.
         data: a path, a Polars or a pandas frame.
@@ -104,8 +108,22 @@ def fit(recipe: Recipe | str | Path, data: object, *, overrides: Sequence[str] =
     model = SequenceModel(declared)
     dataset = read_dataset(model, data)
     with tempfile.TemporaryDirectory(prefix="seqloom-fit-") as folder:
-        fitted = fit_model(model, dataset, Path(folder))
+        fitted = fit_model(model, dataset, Path(folder), watcher=_Teller(), doctor=Rounds)
     return Trained(fitted.model, receipt(dataset, fitted.standing.best_metrics))
+
+
+class _Teller:
+    """Watches a training that nobody sees: what a person should know becomes a Python warning."""
+
+    def step(self, step: int, loss: float) -> None:
+        """Nothing to tell."""
+
+    def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
+        """Nothing to tell."""
+
+    def note(self, text: str) -> None:
+        """Warn the caller of `fit`."""
+        warnings.warn(text, stacklevel=2)
 
 
 def load(path: str | Path, *, trusted: Collection[str] = ()) -> Trained:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
 
-from seqloom.batch import encode
 from seqloom.dataset import part_places
 from seqloom.doctor.diseases import Diagnosis, diagnose
 from seqloom.doctor.examine import Patient, begin, examine, trace_some
@@ -33,11 +33,10 @@ def admitted(recipe: dict[str, Any], frame: pl.DataFrame, run: Path, plant: Plan
         with torch.no_grad():
             plant(model)
     run.mkdir(exist_ok=True)
-    encoded = encode(dataset.segments, model.inputs, model.outputs)
     places = part_places(model, dataset, "train", model.block), validation_places(model, dataset, model.block)
-    train(model, Material(encoded, *places), run)
+    train(model, Material(patient.encoded, *places), run)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return Patient(model, patient.first, dataset, log)
+    return replace(patient, log=log)
 
 
 def seen(patient: Patient) -> tuple[Findings, list[Diagnosis]]:

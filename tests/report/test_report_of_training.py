@@ -101,6 +101,27 @@ def test_a_healthy_run_is_said_to_be(run: Path) -> None:
     assert "Healthy: nothing to change." in section
 
 
+def looks(run: Path, *diagnoses: list[dict[str, Any]]) -> None:
+    """A log of a step and of looks at steps 10, 20, ..."""
+    lines: list[dict[str, Any]] = [{"step": 10, "loss": 1.0, "norm": 1.0}]
+    lines += [{"step": 10 * k, "epoch": 0.1, "doctor": found} for k, found in enumerate(diagnoses, start=1)]
+    (run / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+def test_the_rounds_stand_in_the_report_with_the_steps_at_which_a_disease_was_there(tmp_path: Path) -> None:
+    early = {"name": "dead units", "evidence": HOSTILE, "edits": []}
+    (late,) = DOCTOR["diagnoses"]
+    looks(tmp_path, [early], [late], [{**late, "evidence": "newer"}], [])
+    section = doctor(read_run(tmp_path))
+    assert section is not None
+    assert "Looks while training: 4, the last after step 40." in section
+    assert "<td>dead units</td><td>10</td>" in section
+    assert "<td>vanishing gradients</td><td>20 to 30, 2 of 4 looks</td><td><span>newer.<code> core.cell=lstm" in section
+    assert HOSTILE not in section
+    looks(tmp_path, [], [])
+    assert "Looks while training: 2, the last after step 20. Nothing was found." in (doctor(read_run(tmp_path)) or "")
+
+
 def test_nothing_hostile_survives(run: Path) -> None:
     assert HOSTILE not in write_report(run).read_text()
 

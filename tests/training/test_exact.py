@@ -269,6 +269,7 @@ def test_a_budget_that_is_too_small_says_what_is_needed() -> None:
     [
         ({"core": {"bidirectional": True}}, "training.memory is 2GB, but this model reads each sequence backwards too"),
         ({"training": {"memory": "2GB", "tbptt_steps": 5}}, "leave one of them out"),
+        ({"training": {"memory": "2GB", "doctor_every": 5}}, "the doctor keeps every state of what it looks at"),
         ({"training": {"memory": "2 pounds"}}, "training.memory: got '2 pounds'; expected a size such as 500MB or 2GB"),
         ({"core": {"front": [{"channels": 2, "kernel_size": 3, "causal": False}]}}, "looks at later steps"),
     ],

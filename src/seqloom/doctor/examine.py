@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from seqloom.batch import cut, encode
+from seqloom.batch import Encoded, cut, encode
 from seqloom.dataset import Dataset, part_places, read_dataset, shortened, thin
 from seqloom.doctor.course import course
 from seqloom.doctor.dead import dead_share
@@ -19,7 +19,7 @@ from seqloom.doctor.findings import Findings, Layer
 from seqloom.doctor.gradient import Curve, gradient_by_lag
 from seqloom.doctor.growth import jacobian_growth
 from seqloom.doctor.memory import memory_steps
-from seqloom.doctor.reach import reach
+from seqloom.doctor.reach import Reach, reach
 from seqloom.doctor.saturation import saturated_shares
 from seqloom.doctor.trace import Trace, Track, trace
 from seqloom.doctor.walk import walk
@@ -43,12 +43,14 @@ class Patient:
         model: with its present weights.
         first: its weights as they began.
         dataset: what it was trained on.
+        encoded: the same as tensors.
         log: lines of `log.jsonl`.
     """
 
     model: SequenceModel
     first: Parts
     dataset: Dataset
+    encoded: Encoded
     log: Sequence[Mapping[str, Any]]
 
 
@@ -64,9 +66,13 @@ def admit(run: Path, data: Path) -> Patient:
     tensors = load_checkpoint(run / "checkpoints").tensors
     weights = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
     patient.model.load_state_dict(weights)
+    return replace(patient, log=read_log(run))
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The lines of `log.jsonl`; none where it is not there."""
     log = run / "log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return Patient(patient.model, patient.first, patient.dataset, [json.loads(line) for line in lines])
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 def begin(recipe: Recipe, data: object) -> Patient:
@@ -74,7 +80,8 @@ def begin(recipe: Recipe, data: object) -> Patient:
     model = SequenceModel(recipe)
     dataset = read_dataset(model, data)
     prepare(model, dataset)
-    return Patient(model, weights_by_part(model), dataset, [])
+    encoded = encode(dataset.segments, model.inputs, model.outputs)
+    return Patient(model, weights_by_part(model), dataset, encoded, [])
 
 
 def trace_some(patient: Patient) -> tuple[Trace, Places]:
@@ -84,9 +91,8 @@ def trace_some(patient: Patient) -> tuple[Trace, Places]:
         UsageError: they hold no step.
     """
     model = patient.model
-    encoded = encode(patient.dataset.segments, model.inputs, model.outputs)
     places = thin(training_places(patient), ROWS)
-    traced = trace(model, cut(encoded, places, model.inputs, model.outputs))
+    traced = trace(model, cut(patient.encoded, places, model.inputs, model.outputs))
     if not any(track.states for track in traced.tracks):
         raise UsageError("the training part holds no step that the core reads; expected sequences: look at the data")
     return traced, places
@@ -97,14 +103,18 @@ def training_places(patient: Patient) -> Places:
     return shortened(part_places(patient.model, patient.dataset, "train", patient.model.block), LONGEST)
 
 
-def examine(patient: Patient, traced: Trace) -> Findings:
-    """Measure everything."""
+def lags_that_matter(patient: Patient) -> Reach:
+    """How far back inputs matter in the training part."""
+    return reach(patient.model, patient.encoded, training_places(patient))
+
+
+def examine(patient: Patient, traced: Trace, *, lags: Reach | None = None) -> Findings:
+    """Measure everything; of the lags that matter, what is known already may be given."""
     model = patient.model
     gradients = gradient_by_lag(model, traced)
-    encoded = encode(patient.dataset.segments, model.inputs, model.outputs)
     return Findings(
         layers=tuple(_layer(track, gradients[track.name]) for track in traced.tracks),
-        reach=reach(model, encoded, training_places(patient)),
+        reach=lags_that_matter(patient) if lags is None else lags,
         factor=model.front.factor,
         course=course(patient.log, model.recipe.training),
         moved=relative_updates(model, patient.first),

@@ -15,7 +15,7 @@ def describe(findings: Findings, found: Sequence[Diagnosis]) -> str:
         "Core, by layer": _layers(findings),
         "Lags that matter in the data": [_reach(findings)],
         "Training": _course(findings),
-        "Diagnosis": _diagnoses(found),
+        "Diagnosis": prescription(found) or ["healthy: nothing to change"],
     }
     return "\n\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items()) + "\n"
 
@@ -66,9 +66,8 @@ def _course(findings: Findings) -> list[str]:
     ]
 
 
-def _diagnoses(found: Sequence[Diagnosis]) -> list[str]:
-    if not found:
-        return ["healthy: nothing to change"]
+def prescription(found: Sequence[Diagnosis]) -> list[str]:
+    """Each disease with its evidence, and what to change."""
     lines = []
     for diagnosis in found:
         lines += [diagnosis.name.upper(), f"  {diagnosis.evidence}"]

@@ -53,6 +53,11 @@ class Journal:
         for name, value in metrics.items():
             self._board.add_scalar(f"valid/{name}", value, step)
 
+    def doctor(self, step: int, epoch: float, diagnoses: list[dict[str, Any]], took: float) -> None:
+        """One look of the doctor, in `took` seconds."""
+        self._write({"step": step, "epoch": epoch, "doctor": diagnoses, "took": took})
+        self._board.add_text("doctor", ", ".join(diagnosis["name"] for diagnosis in diagnoses) or "healthy", step)
+
     def close(self) -> None:
         """Everything is on disk from here on."""
         self._file.close()

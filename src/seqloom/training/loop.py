@@ -22,6 +22,7 @@ from seqloom.errors import Interrupted
 from seqloom.model import SequenceModel
 from seqloom.recipe import TrainingSettings
 from seqloom.training.checkpoint import load_checkpoint, save_checkpoint
+from seqloom.training.checkup import Checkup
 from seqloom.training.exact import Exact
 from seqloom.training.finite import stop_non_finite
 from seqloom.training.interrupt import Interrupt
@@ -68,7 +69,13 @@ class Standing:
 
 
 def train(
-    model: SequenceModel, material: Material, run: Path, *, watcher: Watcher | None = None, resume: bool = False
+    model: SequenceModel,
+    material: Material,
+    run: Path,
+    *,
+    watcher: Watcher | None = None,
+    checkup: Checkup | None = None,
+    resume: bool = False,
 ) -> Standing:
     """Train a built model; its best weights are loaded at the end.
 
@@ -77,6 +84,7 @@ def train(
         material: encoded data.
         run: the run directory: `checkpoints/`, `log.jsonl` and `tensorboard/` are written there.
         watcher: is told of every step.
+        checkup: looks at the model every `training.doctor_every` steps.
         resume: go on from the newest valid checkpoint in `run`.
 
     Raises:
@@ -85,7 +93,7 @@ def train(
         CheckpointError: `resume`, and no checkpoint is valid.
     """
     with _quarantine(model.recipe.training):
-        return _train(model, material, run, watcher, resume)
+        return _train(model, material, run, watcher, checkup, resume)
 
 
 @contextmanager
@@ -102,7 +110,14 @@ def _quarantine(settings: TrainingSettings) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher | None, resume: bool) -> Standing:
+def _train(
+    model: SequenceModel,
+    material: Material,
+    run: Path,
+    watcher: Watcher | None,
+    checkup: Checkup | None,
+    resume: bool,
+) -> Standing:
     settings = model.recipe.training
     lessons = _lessons(model, material)
     optimizer = make_optimizer(model, settings)
@@ -134,7 +149,9 @@ def _train(model: SequenceModel, material: Material, run: Path, watcher: Watcher
                     journal.valid(standing.step, epoch, standing.metrics)
                 if watcher:
                     watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
-            if due or interrupt.asked:
+            if checkup and settings.doctor_every and standing.step % settings.doctor_every == 0:
+                _examine(checkup, standing.step, epoch, journal, watcher)
+            if due or interrupt.asked:  # after all that is written down of this step, so that none of it is lost
                 _save(run, lessons, optimizer, average, best, standing)
             if interrupt.asked and standing.step < settings.steps:
                 raise Interrupted(f"stopped after step {standing.step}; go on with `seqloom resume {run}`")
@@ -167,6 +184,15 @@ def _step(lessons: Lessons, optimizer: torch.optim.AdamW, step: int) -> tuple[fl
         stop_non_finite(model, lessons.reads(number), step + 1, total)
     optimizer.step()
     return total, norm.item()
+
+
+def _examine(checkup: Checkup, step: int, epoch: float, journal: Journal, watcher: Watcher | None) -> None:
+    """Let the doctor look; what it finds is written down, and told once."""
+    began = time.monotonic()
+    visit = checkup.visit(step)
+    journal.doctor(step, epoch, visit.diagnoses, time.monotonic() - began)
+    if watcher and visit.news:
+        watcher.note(visit.news)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""How the run trains, as `seqloom doctor` found it."""
+"""How the run trains, as the doctor found it: on its rounds while training, and by `seqloom doctor`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,39 @@ from seqloom.report.charts import MODEL, RIVALS, View, chart, line
 from seqloom.report.html import Html, element, note, paragraph, section, table
 from seqloom.report.run_files import RunFiles
 
+Looks = Sequence[Mapping[str, Any]]
+
 
 def doctor(run: RunFiles) -> Html | None:
-    """The diagnosis with its treatment, and the gradient by lag; nothing before `seqloom doctor`."""
-    if run.doctor is None:
-        return None
-    return section("Gradient doctor", *_diagnoses(run.doctor["diagnoses"]), _curves(run.doctor), _reach(run.doctor))
+    """The diagnosis with its treatment, the gradient by lag, and the rounds; nothing where no doctor was called."""
+    looks = [row for row in run.log or () if "doctor" in row]
+    parts: list[Html] = []
+    if run.doctor is not None:
+        parts += [*_diagnoses(run.doctor["diagnoses"]), _curves(run.doctor), _reach(run.doctor)]
+    if looks:
+        parts += _rounds(looks)
+    return section("Gradient doctor", *parts) if parts else None
+
+
+def _rounds(looks: Looks) -> list[Html]:
+    """What was found while training, and when."""
+    said = f"Looks while training: {len(looks)}, the last after step {looks[-1]['step']}."
+    names = dict.fromkeys(found["name"] for look in looks for found in look["doctor"])
+    if not names:
+        return [note(f"{said} Nothing was found.")]
+    return [
+        note(said),
+        table(["found while training", "after step", "evidence, change"], [_found(n, looks) for n in names]),
+    ]
+
+
+def _found(name: str, looks: Looks) -> list[object]:
+    """One disease: when it was there, and what was said of it the last time."""
+    there = [(look["step"], found) for look in looks for found in look["doctor"] if found["name"] == name]
+    first, (last, found) = there[0][0], there[-1]
+    when = f"{first}" if first == last else f"{first} to {last}, {len(there)} of {len(looks)} looks"
+    changes = [element("code", f" {edit['key']}={edit['value']}") for edit in found["edits"]]
+    return [name, when, element("span", f"{found['evidence']}.", *changes)]
 
 
 def _diagnoses(found: Sequence[Mapping[str, Any]]) -> list[Html]:

@@ -1,0 +1,126 @@
+"""The doctor while training: it says what the command says, once, and not a bit of the training changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from classic_tasks import adding, adding_recipe
+
+import seqloom
+from flows import Outcome, daily, forecast_recipe, labels_recipe, write
+from seqloom.errors import Interrupted
+from seqloom.recipe import load_recipe, parse_recipe
+from seqloom.run import resume_run, start_run, train_run
+from seqloom.trained import Trained
+
+Cli = Callable[..., Outcome]
+SICK = adding_recipe(
+    {"cell": "lstm", "hidden_size": 8},
+    {"steps": 9, "lr": 0.005, "batch_size": 32, "validate_every": 3, "warmup_steps": 2, "doctor_every": 3},
+)
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def looks(run: Path) -> list[tuple[int, list[dict[str, Any]]]]:
+    """Step and diagnoses of each look."""
+    return [(line["step"], line["doctor"]) for line in log(run) if "doctor" in line]
+
+
+def exact_losses(run: Path) -> list[str]:
+    return [line["loss_hex"] for line in log(run) if "doctor" not in line]
+
+
+class Listener:
+    """A watcher that keeps what it is told, and stops training after a step."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop, self.notes = stop, list[str]()
+
+    def step(self, step: int, loss: float) -> None:
+        if step == self.stop:
+            raise Interrupted("enough")
+
+    def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def trained(folder: Path, recipe: dict[str, Any], frame: Any, listener: Listener | None = None) -> tuple[Path, Trained]:
+    file, table = write(folder, recipe, frame, "data.jsonl")
+    declared, text = load_recipe(file)
+    run, dataset = start_run(declared, text, table, folder / "run")
+    return run, train_run(run, dataset, watcher=listener)
+
+
+PLAIN = {
+    "windows": forecast_recipe(steps=7, validate_every=3),
+    "streams": labels_recipe(steps=7, validate_every=3, tbptt_steps=3, batch_size=2),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_not_a_bit_of_the_training_changes(name: str, tmp_path: Path) -> None:
+    """Every kind of chance is on; looks come between validations and at them."""
+    recipe = PLAIN[name]
+    watched = {**recipe, "training": {**recipe["training"], "doctor_every": 2}}
+    plain, expected = trained(tmp_path / "plain", recipe, daily())
+    looked_at, found = trained(tmp_path / "watched", watched, daily())
+    assert [step for step, _ in looks(looked_at)] == [2, 4, 6]
+    assert exact_losses(looked_at) == exact_losses(plain)
+    for key, weight in expected.model.state_dict().items():
+        assert torch.equal(found.model.state_dict()[key], weight), key
+
+
+def test_it_says_what_the_command_says_and_says_it_once(tmp_path: Path, cli: Cli) -> None:
+    file, table = write(tmp_path, SICK, adding(1500, 40), "data.jsonl")
+    done = cli("train", file, "--data", table, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert done.out.count("MEMORY TOO SHORT FOR THE DATA forget gates keep a value for") == 1
+    assert "doctor at step 3: MEMORY TOO SHORT FOR THE DATA" in done.out
+    assert "change core.memory_steps=" in done.out
+    found = looks(tmp_path / "run")
+    assert [step for step, _ in found] == [3, 6, 9]
+    after = json.loads(cli("doctor", tmp_path / "run", "--json").out)
+    assert found[-1][1] == after["diagnoses"] != []
+    assert "Looks while training: 3, the last after step 9." in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_resumed_run_has_the_looks_of_one_that_was_not_stopped(tmp_path: Path) -> None:
+    frame, whole, stopped, again = adding(1500, 40), Listener(), Listener(stop=5), Listener()
+    expected, _ = trained(tmp_path / "whole", SICK, frame, whole)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "stopped", SICK, frame, stopped)
+    run = tmp_path / "stopped" / "run"
+    assert [step for step, _ in looks(run)] == [3]
+
+    train_run(run, resume_run(run), watcher=again, resume=True)
+    assert looks(run) == looks(expected)
+    assert exact_losses(run) == exact_losses(expected)
+    assert stopped.notes == whole.notes
+    assert len(whole.notes) == 1
+    assert again.notes == [], "it was told before the run was stopped"
+
+
+def test_a_healthy_training_is_not_disturbed(tmp_path: Path) -> None:
+    listener = Listener()
+    recipe = {**SICK, "core": {"cell": "gru", "hidden_size": 12, "memory_steps": 80}}
+    run, _ = trained(tmp_path, recipe, adding(1500, 40), listener)
+    assert [found for _, found in looks(run)] == [[], [], []]
+    assert listener.notes == []
+
+
+def test_in_python_it_is_a_warning() -> None:
+    recipe = {**SICK, "training": {**SICK["training"], "steps": 3}}
+    with pytest.warns(UserWarning, match=r"doctor at step 3:\n  MEMORY TOO SHORT FOR THE DATA\n") as told:
+        seqloom.fit(parse_recipe(recipe), adding(1500, 40))
+    assert len(told) == 1
