@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from seqloom.attended import attention_maps
 from seqloom.batch import cut, encode
 from seqloom.data.splits import ExampleSplit, Part
 from seqloom.dataset import Dataset, part_places, training_columns
@@ -14,7 +15,7 @@ from seqloom.inputs.text import Text
 from seqloom.leak import LeakTest, leak_test
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Places, RivalAnswers, Steps, Texts
-from seqloom.predict import answer, answer_frames
+from seqloom.predict import answer
 
 SHOWN_CHARACTERS = 200  # of each text, beside its answer
 
@@ -27,11 +28,13 @@ class Evaluation:
         document: `metrics.json`.
         frames: by output, the model's answers.
         rivals: by output and rival, theirs.
+        attention: `attention.json`, what texts looked at while they were written; empty where nothing is written.
     """
 
     document: dict[str, Any]
     frames: dict[str, pl.DataFrame]
     rivals: dict[str, dict[str, pl.DataFrame]]
+    attention: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(model: SequenceModel, dataset: Dataset, part: Part = "test", *, rivals: bool = True) -> Evaluation:
@@ -41,7 +44,9 @@ def evaluate(model: SequenceModel, dataset: Dataset, part: Part = "test", *, riv
         DataError: the part holds nothing to score.
     """
     places = part_places(model, dataset, part)
-    frames = answer_frames(model, dataset.segments, places)
+    encoded = encode(dataset.segments, model.inputs, model.outputs)
+    answers = answer(model, encoded, places).values
+    frames = {name: output.frame(answers[name], dataset.segments, places) for name, output in model.outputs.items()}
     found = {name: _rivals(model, output, dataset, places) if rivals else [] for name, output in model.outputs.items()}
     ends = test_starts(dataset)
     document: dict[str, Any] = {
@@ -54,7 +59,8 @@ def evaluate(model: SequenceModel, dataset: Dataset, part: Part = "test", *, riv
     if model.horizon:
         document["leak_test"] = leak_test(model, dataset.segments, places)._asdict()
     shown = {name: {r.name: r.frame for r in rs if r.frame is not None} for name, rs in found.items()}
-    return Evaluation(document, {n: _with_texts(model, f, dataset, places) for n, f in frames.items()}, shown)
+    told = {name: _with_texts(model, frame, dataset, places) for name, frame in frames.items()}
+    return Evaluation(document, told, shown, attention_maps(model, dataset.segments, encoded, places, answers))
 
 
 def _with_texts(model: SequenceModel, frame: pl.DataFrame, dataset: Dataset, places: Places) -> pl.DataFrame:

@@ -8,6 +8,7 @@ log.jsonl, tensorboard/         every step, validation and look of the doctor
 checkpoints/                    to resume from
 model.seqloom                   the trained model
 metrics.json, predictions/      after `seqloom evaluate`
+attention.json                  after `seqloom evaluate`, where a text is written
 forecast.csv                    after `seqloom forecast`
 doctor.json, gates.json         after `seqloom doctor`
 report.html                     after `seqloom report`
@@ -188,6 +189,8 @@ def write_evaluation(run: Path, found: Evaluation) -> Evaluation:
         write_frame(folder / f"{name}.csv", frame)
         for rival, answers in found.rivals.get(name, {}).items():
             write_frame(folder / f"{name}.{rival}.csv", answers)
+    if found.attention:
+        write_json(run / "attention.json", found.attention)
     write_json(file, found.document)
     return found
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from seqloom.batch import Batch
 from seqloom.doctor.examine import Patient
-from seqloom.doctor.probes import Probe, probes, shown_inputs
+from seqloom.doctor.probes import Probe, probes
 from seqloom.doctor.trace import Trace, Track
 from seqloom.gates import evaluate, gate_functions, kept
 from seqloom.outputs.output import Places
+from seqloom.shown import shown_inputs
 
 EXAMPLES = 3
 STEPS = 120  # the last so many of an example

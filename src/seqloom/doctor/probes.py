@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from seqloom.batch import Batch
-from seqloom.inputs.input import Role
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import ClassOutput, Shape
+from seqloom.shown import moving
 
 WORDS = 8  # most frequent words of an input that are looked for
 
@@ -24,30 +24,9 @@ class Probe(NamedTuple):
 
 def probes(model: SequenceModel, batch: Batch) -> list[Probe]:
     """Everything that a unit may follow. A running sum is what a unit that counts goes along with."""
-    found = [probe for name in _moving(model) for probe in _of_input(model, batch, name)]
+    found = [probe for name in moving(model) for probe in _of_input(model, batch, name)]
     sums = [Probe(f"running sum of {name}", values.nan_to_num(0.0).cumsum(dim=1)) for name, values in found]
     return found + sums + [probe for name in model.outputs for probe in _of_output(model, batch, name)]
-
-
-def shown_inputs(model: SequenceModel, batch: Batch, row: int, steps: int) -> list[dict[str, Any]]:
-    """What goes in at the last steps of one row, in natural units or as words."""
-    last = int(batch.lengths[row])
-    part = slice(max(last - steps * model.front.factor, 0), last)
-    found: list[dict[str, Any]] = []
-    for name in _moving(model):
-        values = batch.inputs[name][row, part]
-        if not values.is_floating_point():
-            found.append({"name": name, "words": [model.inputs[name].word(code) for code in values[:, 0].tolist()]})
-            continue
-        for place, column in enumerate(model.inputs[name].columns[: values.shape[1]]):
-            numbers = [None if value != value else round(value, 6) for value in values[:, place].tolist()]
-            found.append({"name": column, "numbers": numbers})
-    return found
-
-
-def _moving(model: SequenceModel) -> list[str]:
-    """Inputs along time."""
-    return [name for name, input in model.inputs.items() if input.role is not Role.STATIC]
 
 
 def _of_input(model: SequenceModel, batch: Batch, name: str) -> list[Probe]:

@@ -30,7 +30,7 @@ class Output:
 
     Attributes:
         name: as in the recipe.
-        kind: forecast, category, number, labels or items.
+        kind: name of a file in `seqloom/outputs`.
         scores: its part of `metrics.json`, empty before evaluation.
         predictions: rows of `predictions/NAME.csv`.
         rivals: rows of `predictions/NAME.RIVAL.csv`, by rival.
@@ -61,6 +61,7 @@ class RunFiles:
     environment: Mapping[str, Any] | None
     doctor: Mapping[str, Any] | None
     gates: Mapping[str, Any] | None
+    attention: Mapping[str, Any] | None
     problems: tuple[str, ...]
 
 
@@ -107,6 +108,7 @@ def read_run(path: Path) -> RunFiles:
         environment=reader.read("environment.json", _object),
         doctor=reader.read("doctor.json", _object),
         gates=reader.read("gates.json", _object),
+        attention=reader.read("attention.json", _object),
         problems=tuple(reader.problems),
     )
 

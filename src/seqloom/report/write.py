@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seqloom.report.html import Html, element, join
 from seqloom.report.run_files import Output, RunFiles, read_run
+from seqloom.report.sections.attention import attention
 from seqloom.report.sections.background import environment, ledger, model, recipe
 from seqloom.report.sections.coming import coming
 from seqloom.report.sections.confusion import confusion
@@ -70,6 +71,7 @@ def _answers(run: RunFiles, output: Output) -> Iterator[Html | None]:
     yield scatter(output)
     yield worst(run, output)
     yield written(output)
+    yield attention(run, output)
 
 
 def _page(run: RunFiles) -> str:

@@ -8,7 +8,15 @@ from typing import Any
 
 from seqloom.report.run_files import Output
 
-HEADLINES = {"forecast": "MAE", "category": "accuracy", "number": "MAE", "labels": "accuracy"}
+HEADLINES = {
+    "forecast": "MAE",
+    "category": "accuracy",
+    "number": "MAE",
+    "labels": "accuracy",
+    "tags": "F1",
+    "span": "F1",
+    "text": "BLEU",
+}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,20 @@ from seqloom.report.numbers import interval, number, plural, with_unit
 from seqloom.report.run_files import Output, RunFiles
 from seqloom.report.sections.comparison import Comparison, compare, headline
 
-COUNTED = {"forecast": "window", "category": "example", "number": "example", "labels": "sequence", "items": "sequence"}
-CARDS = ("MAE", "MASE", "RMSE", "R2", "accuracy", "macro-F1", "log-loss", "Hit", "NDCG", "MRR", "perplexity")
+COUNTED = {
+    "forecast": "window",
+    "category": "example",
+    "number": "example",
+    "labels": "sequence",
+    "items": "sequence",
+    "tags": "example",
+    "span": "example",
+    "text": "example",
+}
+CARDS = (
+    *("MAE", "MASE", "RMSE", "R2", "accuracy", "EM", "F1", "macro-F1", "log-loss", "calibration-error"),
+    *("Hit", "NDCG", "MRR", "perplexity", "BLEU", "BLEU-greedy", "chrF"),
+)
 
 
 def summary(run: RunFiles) -> Html:
