@@ -4,8 +4,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from seqloom.errors import DataError
 from seqloom.metrics import score_category, score_labels
-from seqloom.metrics.category import surprise
-from seqloom.metrics.classes import gather
+from seqloom.metrics.classes import gather, surprise
 from seqloom.metrics.groups import Groups
 
 LABELS = ["cat", "dog", "owl"]
@@ -70,7 +69,7 @@ def test_errors_name_the_sizes() -> None:
         score_category([None], ["cat"], labels=LABELS)
     with pytest.raises(DataError, match=r"shape \(1, 2\); expected \(examples, labels\) = \(1, 3\)"):
         score_category(["cat"], ["cat"], labels=LABELS, probabilities=np.ones((1, 2)))
-    with pytest.raises(DataError, match="log-loss needs probabilities"):
+    with pytest.raises(DataError, match="needs probabilities: got none"):
         surprise(gather(["cat"], ["cat"], LABELS), Groups.single(1))
 
 

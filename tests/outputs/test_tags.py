@@ -10,12 +10,14 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from seqloom.data.segments import Segments
 from seqloom.dataset import read_dataset
 from seqloom.errors import DataError
 from seqloom.evaluate import evaluate
 from seqloom.fitting import prepare
 from seqloom.metrics.tags import score_tags
 from seqloom.model import SequenceModel
+from seqloom.outputs.output import Places
 from seqloom.outputs.tags import Tags, TagsSettings
 from seqloom.recipe import parse_recipe
 
@@ -53,11 +55,28 @@ def test_scores_agree_with_scikit_learn() -> None:
     names = ["a", "b", "c"]
     true, said = (random.random((50, 3)) < 0.4 for _ in range(2))
     lists = [[[n for n, has in zip(names, row, strict=True) if has] for row in table] for table in (true, said)]
-    found = score_tags([*lists[0], None], [*lists[1], ["a"]])
+    chance = np.concatenate([random.random((50, 3)), np.ones((1, 3))])
+    found = score_tags([*lists[0], None], [*lists[1], ["a"]], labels=names, probabilities=chance)
     assert found.windows == 50
     assert found.metrics["F1"].value == pytest.approx(100 * f1_score(true, said, average="micro"))
     assert found.metrics["macro-F1"].value == pytest.approx(100 * f1_score(true, said, average="macro"))
     assert found.metrics["exact"].value == pytest.approx(100 * (true == said).all(axis=1).mean())
+    assert found.labels["b"] == {
+        "true": true[:, 1].sum(),
+        "answered": said[:, 1].sum(),
+        "both": (true & said)[:, 1].sum(),
+    }
+
+
+def test_calibration_counts_each_tag_by_itself() -> None:
+    """Of four statements of 0.9 three hold, of two of 0.1 one does; what is not known does not count."""
+    y = [["a", "b"], ["a"], None, ["b", "new"]]
+    chance = np.array([[0.9, 0.9], [0.9, 0.1], [0.9, 0.9], [0.9, 0.1]])
+    found = score_tags(y, [["a"]] * 4, labels=["a", "b"], probabilities=chance)
+    assert [row["count"] for row in found.reliability] == [2, 4]
+    assert [row["held"] for row in found.reliability] == [0.5, 0.75]
+    assert found.metrics["calibration-error"].value == pytest.approx(100 * (4 * 0.15 + 2 * 0.4) / 6)
+    assert found.labels["new"] == {"true": 1, "answered": 0, "both": 0}
 
 
 def test_tags_are_scored_beside_the_most_frequent_ones() -> None:
@@ -83,4 +102,14 @@ def test_nothing_to_learn_or_to_score() -> None:
     with pytest.raises(DataError, match="output 'tags': the training part has no tag at all"):
         Tags("tags", TagsSettings(kind="tags")).fit(np.array([None, ";"], object))
     with pytest.raises(DataError, match="the tags of 0 of 1 examples are known"):
-        score_tags([None], [["a"]])
+        score_tags([None], [["a"]], labels=["a"], probabilities=np.ones((1, 1)))
+
+
+def test_equal_answers_are_equal_texts() -> None:
+    output = fitted()
+    cells = np.array(["big; red", "red;red", None, ";", "new;big"], object)
+    segments = Segments(list("abcde"), np.zeros(6, np.int64), {}, {"tags": cells})
+    places = Places(np.arange(5), *(np.zeros(5, np.int64) for _ in range(3)))
+    frame = output.frame(np.array([[0.9, 0.9]] * 5), segments, places)
+    assert frame["y"].to_list() == ["red;big", "red", None, ";", "big;new"]
+    assert frame["y_hat"].to_list() == ["red;big"] * 5

@@ -66,13 +66,13 @@ def test_every_plot_is_drawn_and_the_page_fits(
     make_run: Callable[..., Path], look: Callable[[Path, int], dict[str, object]], width: int
 ) -> None:
     seen = look(write_report(make_run()), width)
-    assert seen["figures"] == seen["drawn"] == 12
+    assert seen["figures"] == seen["drawn"] == 13
     assert seen["plots"] >= 12
     assert seen["width"] == width
     assert seen["wide"] == width, "the page scrolls sideways"
     assert seen["overflowing"] == 0
     assert seen["loaded"] == []
-    assert seen["links"] == 20
+    assert seen["links"] == 21
     assert seen["sliders"] == 1
 
 
@@ -83,7 +83,7 @@ def test_an_empty_run_opens_too(tmp_path: Path, look: Callable[[Path, int], dict
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_gates_and_gradients_are_drawn(
+def test_gates_gradients_and_attention_are_drawn(
     tmp_path: Path, look: Callable[[Path, int], dict[str, object]], width: int
 ) -> None:
     run = tmp_path / "run"
@@ -95,8 +95,12 @@ def test_gates_and_gradients_are_drawn(
     gates = {"examples": [example, example], "steps_per_core_step": 1, "followers": []}
     curve = {"name": "layer 1", "gradient_by_lag": [0.5**lag for lag in range(40)]}
     found = {"diagnoses": [], "layers": [curve], "reach": {"steps": None, "reason": "no lag was found to matter"}}
-    for name, document in {"gates": gates, "doctor": found}.items():
+    text = {"id": "a", "inputs": inputs[1:], "first": 1, "tokens": ["word"] * 30, "score": -1.0}
+    maps = {"steps_per_core_step": 1, "outputs": {"reply": [{**text, "weights": [[0.02] * 50] * 30}] * 2}}
+    for name, document in {"gates": gates, "doctor": found, "attention": maps}.items():
         (run / f"{name}.json").write_text(json.dumps(document))
+    (run / "predictions").mkdir()
+    (run / "predictions" / "reply.csv").write_text("id,y,y_hat,score,greedy\na,b,c,-1.5,d\n")
     seen = look(write_report(run), width)
-    assert seen["figures"] == seen["drawn"] == 2
-    assert (seen["wide"], seen["overflowing"], seen["sliders"]) == (width, 0, 1)
+    assert seen["figures"] == seen["drawn"] == 3
+    assert (seen["wide"], seen["overflowing"], seen["sliders"]) == (width, 0, 2)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from seqloom.errors import DataError
+from seqloom.metrics.calibration import BINS, expected_gap, gaps, reliability
 from seqloom.metrics.groups import Floats, Groups, Indices
-from seqloom.metrics.receipt import Metric, percent
+from seqloom.metrics.receipt import Metric, percent, ratio
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,58 @@ def class_metrics(unit: str) -> list[Metric[Classes]]:
             macro_f1,
         ),
     ]
+
+
+def surprise(rows: Classes, groups: Groups) -> Floats:
+    """Sums of −ln p(true label), p kept within [ε, 1 − ε] of float64, and of 1."""
+    given = _probabilities(rows)
+    tiny = np.finfo(np.float64).eps
+    told = rows.y < given.shape[1]
+    chance = np.where(told, given[np.arange(len(rows.y)), np.where(told, rows.y, 0)], 0.0)
+    return groups.sums(-np.log(np.clip(chance, tiny, 1 - tiny)), np.ones_like(chance))
+
+
+def excess_confidence(rows: Classes, groups: Groups) -> Floats:
+    """For every bin of confidence c, the largest probability: sums of [y = argmax p] − c; then of 1."""
+    given = _probabilities(rows)
+    return gaps(given.max(axis=1, initial=0.0), rows.y == given.argmax(axis=1), groups)
+
+
+def _probabilities(rows: Classes) -> Floats:
+    if rows.probabilities is None:
+        raise DataError("this metric needs probabilities: got none; expected one row of them for each answer.")
+    return rows.probabilities
+
+
+def chance_metrics(unit: str) -> list[Metric[Classes]]:
+    """Log-loss and calibration error over `unit`s: `example` or `valid step`."""
+    return [
+        Metric(
+            "log-loss",
+            "nat",
+            "lower",
+            "mean -ln p(true label), p clipped to [2.2e-16, 1 - 2.2e-16] and 0 for labels unknown to the model, "
+            f"over all {unit}s with a known label.",
+            surprise,
+            ratio,
+        ),
+        Metric(
+            "calibration-error",
+            "%",
+            "lower",
+            f"100 * sum over {BINS} equally wide bins of the largest probability of ({unit}s in the bin / all) * "
+            f"|share answered rightly - mean largest probability|, over all {unit}s with a known label.",
+            excess_confidence,
+            expected_gap,
+        ),
+    ]
+
+
+def claims(rows: Classes) -> list[dict[str, Any]]:
+    """The reliability diagram of the largest probabilities; empty without any."""
+    if rows.probabilities is None:
+        return []
+    return reliability(rows.probabilities.max(axis=1, initial=0.0), rows.y == rows.probabilities.argmax(axis=1))
 
 
 def confusion(rows: Classes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from seqloom.errors import DataError
+from seqloom.metrics.calibration import reliability
 from seqloom.metrics.groups import Floats, Groups, Indices
 from seqloom.metrics.receipt import Metric, percent, ratio
 from seqloom.metrics.result import Result, overall
@@ -77,7 +78,8 @@ def score_items(
     rows = Lists(rank, candidates, log_p, mass, order * BINS // len(order), among)
     stretches = Groups.by(list(zip(sequence, (step // STRETCH).tolist(), strict=True)))
     metrics = [*_ranking(k, repeats), *(_sampled(k, negatives) if negatives else []), *_probability(k)]
-    return Result(overall(metrics, rows, stretches), len(stretches))
+    curve = reliability(mass, rank <= k, rows.bin)
+    return Result(overall(metrics, rows, stretches), len(stretches), reliability=curve)
 
 
 BINS = 10

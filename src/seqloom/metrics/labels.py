@@ -1,12 +1,12 @@
-"""Metrics of one label per step: accuracy and macro F1 over the valid steps only."""
+"""Metrics of one label per step, over the valid steps only."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
 from seqloom.errors import DataError
-from seqloom.metrics.classes import class_metrics, confusion, gather
-from seqloom.metrics.groups import Groups
+from seqloom.metrics.classes import chance_metrics, claims, class_metrics, confusion, gather
+from seqloom.metrics.groups import Floats, Groups
 from seqloom.metrics.result import Result, overall
 from seqloom.metrics.stretches import STRETCH_F1, count_stretches
 
@@ -18,8 +18,9 @@ def score_labels(
     sequence: Sequence[Hashable],
     labels: Sequence[str],
     bio: bool = False,
+    probabilities: Floats | None = None,
 ) -> Result:
-    """Per-step accuracy and macro F1, with intervals over whole sequences.
+    """Per-step accuracy, macro F1 and (with probabilities) log-loss and calibration error, over whole sequences.
 
     Args:
         y: true label of each of the N steps, sequences laid end to end; None where a step has no
@@ -28,6 +29,7 @@ def score_labels(
         sequence: which sequence each step belongs to.
         labels: the model's labels.
         bio: labels mark stretches as B-kind and I-kind, whose F1 is measured too.
+        probabilities: (N, labels), rows summing to 1.
 
     Raises:
         DataError: lengths differ, or no step is valid.
@@ -37,15 +39,16 @@ def score_labels(
             f"{len(y)} true labels, {len(y_hat)} predictions and {len(sequence)} sequence names; "
             "expected one of each per step."
         )
-    rows = gather(y, y_hat, labels)
+    rows = gather(y, y_hat, labels, probabilities)
     if not len(rows.y):
         raise DataError(f"nothing to score: 0 of {len(y)} steps have a label; expected at least 1.")
     sequences = Groups.by([name for name, true in zip(sequence, y, strict=True) if true is not None])
-    scored = overall(class_metrics("valid step"), rows, sequences)
+    metrics = class_metrics("valid step") + (chance_metrics("valid step") if probabilities is not None else [])
+    scored = overall(metrics, rows, sequences)
     if bio:
         counts = count_stretches(*(_by_sequence(said, y, sequence) for said in (y, y_hat)))
         scored = {**scored, **overall([STRETCH_F1], counts, Groups.single(len(counts.true)))}
-    return Result(scored, len(sequences), confusion=confusion(rows))
+    return Result(scored, len(sequences), confusion=confusion(rows), reliability=claims(rows))
 
 
 def _by_sequence(

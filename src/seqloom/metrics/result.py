@@ -39,6 +39,8 @@ class Result:
         series: values by series id, without intervals.
         steps: values by step ahead ("1" is the first), without intervals.
         confusion: `{"labels": [...], "counts": [[...]]}`, row = true label, column = predicted label.
+        reliability: rows of stated probability, share that held, and count, by rising probability.
+        labels: for answers of several labels at once, by label how often it is true, answered, and both.
     """
 
     metrics: Mapping[str, Value]
@@ -46,12 +48,15 @@ class Result:
     series: Table = field(default_factory=dict)
     steps: Table = field(default_factory=dict)
     confusion: Mapping[str, Any] | None = None
+    reliability: Sequence[Mapping[str, Any]] = ()
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict for `metrics.json`; the confusion only where there is one."""
+        """Plain dict for `metrics.json`; what only some answers have, only where it is there."""
         shape = asdict(self)
-        if self.confusion is None:
-            del shape["confusion"]
+        for name in ("confusion", "reliability", "labels"):
+            if not shape[name]:
+                del shape[name]
         return shape
 
 

@@ -67,6 +67,12 @@ def bleu(y: Sequence[str], y_hat: Sequence[str], *, tokens: Tokens = "13a") -> f
     return float(_score("BLEU", tokens, sums)[0])
 
 
+def sentence_chrf(y: Sequence[str], y_hat: Sequence[str]) -> list[float]:
+    """chrF of each text by itself, in percent: to find those that went wrong, never to be averaged."""
+    scorer = _scorer("chrF", "13a")
+    return [float(scorer.sentence_score(written, [right]).score) for right, written in zip(y, y_hat, strict=True)]
+
+
 def _statistics(name: str, tokens: Tokens, rows: Texts, groups: Groups) -> Floats:
     """What sacreBLEU counts in each text (matches, totals, lengths), summed over groups."""
     counted = _scorer(name, tokens)._extract_corpus_statistics(list(rows.y_hat), [list(rows.y)])

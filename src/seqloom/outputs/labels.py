@@ -82,13 +82,15 @@ class Labels(ClassOutput):
         )
 
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
-        """Per-step accuracy and macro F1, and with `bio` the F1 of whole stretches."""
+        """Per-step accuracy, macro F1, log-loss and calibration, and with `bio` the F1 of whole stretches."""
+        words = self.vocabulary.words
         return score_labels(
             frame["y"].to_list(),
             frame["y_hat"].to_list(),
             sequence=frame["id"].to_list(),
-            labels=self.vocabulary.words,
+            labels=words,
             bio=self.settings.bio,
+            probabilities=frame.select(f"p-{word}" for word in words).to_numpy(),
         )
 
     def rivals(self, segments: Segments, places: Places, training: Column) -> list[RivalAnswers]:

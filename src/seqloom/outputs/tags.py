@@ -49,6 +49,11 @@ class Tags(Output):
         """The tags of a cell; None where they are not known."""
         return None if cell is None else [tag for part in cell.split(self.settings.separator) if (tag := part.strip())]
 
+    def _ordered(self, tags: list[str]) -> list[str]:
+        """Each tag once, as the vocabulary has them; those that it does not know come last."""
+        known = self.vocabulary.words
+        return [tag for tag in known if tag in tags] + sorted(set(tags) - set(known))
+
     def fit(self, values: Column) -> None:
         """The tags of the training part.
 
@@ -107,22 +112,29 @@ class Tags(Output):
         return "F1", float(2 * (said & true).sum() / members) if members else float("nan")
 
     def frame(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
-        """One row for each sequence: id, y, y_hat (the tags above one half) and the probability p-<tag> of each."""
+        """One row for each sequence: id, y, y_hat (the tags above one half) and the probability p-<tag> of each.
+
+        Both have their tags in the order of the vocabulary, so that equal answers are equal texts.
+        """
         words, mark = self.vocabulary.words, self.settings.separator
         said = [mark.join(word for word, p in zip(words, row, strict=True) if p > 0.5) or mark for row in answers]
+        truth = [self._apart(cell) for cell in self.read(segments)[places.segment].tolist()]
         columns: dict[str, Any] = {
             "id": [segments.ids[k] for k in places.segment],
-            "y": pl.Series(self.read(segments)[places.segment].tolist(), dtype=pl.String),
+            "y": pl.Series([None if tags is None else mark.join(self._ordered(tags)) or mark for tags in truth]),
             "y_hat": said,
         }
         return pl.DataFrame(
-            columns | {f"p-{word}": answers[:, k] for k, word in enumerate(words)}, schema_overrides={"id": pl.String}
+            columns | {f"p-{word}": answers[:, k] for k, word in enumerate(words)},
+            schema_overrides={"id": pl.String, "y": pl.String},
         )
 
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
-        """Micro and macro F1, and how often all tags of a row are right."""
+        """Micro and macro F1, how often all tags of a row are right, and calibration."""
         true, said = ([self._apart(cell) for cell in frame[name].to_list()] for name in ("y", "y_hat"))
-        return score_tags(true, [tags or [] for tags in said])
+        words = self.vocabulary.words
+        probabilities = frame.select(f"p-{word}" for word in words).to_numpy()
+        return score_tags(true, [tags or [] for tags in said], labels=words, probabilities=probabilities)
 
     def rivals(self, segments: Segments, places: Places, training: Column) -> list[RivalAnswers]:
         """Each tag as often as the training part has it, said of every row."""

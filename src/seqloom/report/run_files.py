@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 SERIES_COLUMNS = frozenset({"unique_id", "ds"})
-WRITTEN = "greedy"  # a column that only texts have
-TEXT_COLUMNS = frozenset({"unique_id", "ds", "cutoff", "id"})
+WRITTEN = "greedy"  # a column that only written texts have
+STOOD = "start_byte"  # one that only stretches of a text have
+NUMBERS = r"step|p|p-.*|(lo|hi)-\d+|rank(-of-\d+)?|candidates|log-p|score(-\d+)?|(start|end)(_byte)?"
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ def _kind(frame: pl.DataFrame | None) -> str:
         return "items"
     if WRITTEN in columns:
         return "text"
+    if STOOD in columns:
+        return "span"
     return "category" if any(column.startswith("p-") for column in columns) else "number"
 
 
@@ -164,15 +167,14 @@ def _text(file: Path) -> str:
 
 
 def _table(file: Path, needed: frozenset[str] = frozenset()) -> pl.DataFrame | None:
-    """CSV with ids, dates and labels as text and finite numbers as floats; None without rows."""
+    """CSV with finite numbers as floats and all else (ids, dates, labels, texts) as text; None without rows."""
     import polars as pl
 
     frame = pl.read_csv(file, infer_schema=False)
     if absent := sorted(needed - set(frame.columns)):
         raise ValueError(f"it has the columns {', '.join(frame.columns)} and lacks {', '.join(absent)}")
-    words = WRITTEN in frame.columns or any(name.startswith("p-") for name in frame.columns)
-    said = {name for name in frame.columns if words and re.fullmatch(rf"y|y_hat(-\d+)?|{WRITTEN}", name)}
-    texts = TEXT_COLUMNS | said | {name for name in frame.columns if name.startswith("item-")}
-    values = pl.col([name for name in frame.columns if name not in texts]).cast(pl.Float64, strict=False)
+    words = {WRITTEN, STOOD} & set(frame.columns) or any(name.startswith("p-") for name in frame.columns)
+    numbers = NUMBERS if words else rf"y|y_hat|{NUMBERS}"
+    values = pl.col([name for name in frame.columns if re.fullmatch(numbers, name)]).cast(pl.Float64, strict=False)
     parsed = frame.with_columns(pl.when(values.is_finite()).then(values))
     return None if parsed.is_empty() else parsed

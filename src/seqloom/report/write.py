@@ -10,6 +10,7 @@ from seqloom.report.html import Html, element, join
 from seqloom.report.run_files import Output, RunFiles, read_run
 from seqloom.report.sections.attention import attention
 from seqloom.report.sections.background import environment, ledger, model, recipe
+from seqloom.report.sections.calibration import calibration
 from seqloom.report.sections.coming import coming
 from seqloom.report.sections.confusion import confusion
 from seqloom.report.sections.coverage import coverage
@@ -68,6 +69,7 @@ def _answers(run: RunFiles, output: Output) -> Iterator[Html | None]:
     yield steps(output)
     yield series(output)
     yield confusion(output)
+    yield calibration(output)
     yield scatter(output)
     yield worst(run, output)
     yield written(output)

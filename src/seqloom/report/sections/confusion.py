@@ -1,16 +1,21 @@
-"""Confusion: which label was taken for which."""
+"""Confusion: which label was taken for which, and which tags were missed or wrongly given."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from seqloom.report.charts import View, chart, label
-from seqloom.report.html import Html, note, section
+from seqloom.report.html import Html, note, section, table
+from seqloom.report.numbers import number
 from seqloom.report.run_files import Output
 
 SHOWN = 25
 
 
 def confusion(output: Output) -> Html | None:
-    """Heat map of the most frequent true labels; nothing for outputs without classes."""
+    """Heat map of the most frequent true labels, a table for tags; nothing for outputs without classes."""
+    if output.scores.get("labels"):
+        return _tags(output, output.scores["labels"])
     found = output.scores.get("confusion")
     if not found or not found.get("labels"):
         return None
@@ -44,3 +49,27 @@ def confusion(output: Output) -> Html | None:
     )
     limit = f"Rows are the truth, colour is the share of a row; {len(keep)} of {len(labels)} labels shown."
     return section(f"Confusion{output.of}", picture, note(limit))
+
+
+def _tags(output: Output, counts: Mapping[str, Mapping[str, int]]) -> Html:
+    """How often each tag was right, missed, and given where it does not belong."""
+    frequent = sorted(counts.items(), key=lambda entry: -entry[1]["true"])[:SHOWN]
+    rows = [
+        [
+            tag,
+            c["true"],
+            c["both"],
+            c["true"] - c["both"],
+            c["answered"] - c["both"],
+            _share(c, "answered"),
+            _share(c, "true"),
+        ]
+        for tag, c in frequent
+    ]
+    head = ["tag", "true", "found", "missed", "wrongly given", "precision (%)", "recall (%)"]
+    limit = note(f"The {len(rows)} most frequent of {len(counts)} tags.")
+    return section(f"Confusion{output.of}", table(head, rows), limit)
+
+
+def _share(counts: Mapping[str, int], of: str) -> str:
+    return number(100 * counts["both"] / counts[of]) if counts[of] else "–"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from seqloom.metrics.text import sentence_chrf
 from seqloom.report.charts import chart
 from seqloom.report.html import Html, note, section, table
 from seqloom.report.numbers import number
-from seqloom.report.run_files import Output, RunFiles
+from seqloom.report.run_files import NUMBERS, Output, RunFiles
 from seqloom.report.sections.windows import NEEDED, window_view
 
 if TYPE_CHECKING:
@@ -22,7 +24,16 @@ def worst(run: RunFiles, output: Output) -> Html | None:
     needed = {"y"} | (NEEDED if output.kind == "forecast" else {"y_hat"})
     if frame is None or not needed <= set(frame.columns):
         return None
-    find = {"forecast": _windows, "category": _examples, "number": _numbers, "items": _items}.get(output.kind)
+    find = {
+        "forecast": _windows,
+        "category": _examples,
+        "labels": _examples,
+        "tags": _tags,
+        "span": _spans,
+        "text": _texts,
+        "number": _numbers,
+        "items": _items,
+    }.get(output.kind)
     body = [] if find is None else find(run, output, frame)
     return section(f"Worst cases{output.of}", *body) if body else None
 
@@ -49,19 +60,85 @@ def _windows(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
 def _examples(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
     import polars as pl
 
+    chances = _chances(frame)
+    return _surest(frame, pl.max_horizontal(chances) if chances else pl.lit(None, pl.Float64))
+
+
+def _tags(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
+    """Tags are answered one by one: the probability of an answer is the product of what was said of each."""
+    import polars as pl
+
+    each = [pl.max_horizontal(pl.col(name), 1 - pl.col(name)).log() for name in _chances(frame)]
+    return _surest(frame, pl.sum_horizontal(each).exp())
+
+
+def _spans(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
+    """Of several right answers any will do."""
+    import polars as pl
+
+    right = [pl.col(name).eq_missing(pl.col("y_hat")) for name in frame.columns if re.fullmatch(r"y-\d+", name)]
+    left = frame.filter(~pl.any_horizontal(right)) if right else frame
+    return _surest(left.with_columns(pl.col("y_hat").fill_null("(none)")), pl.col("p"))
+
+
+def _texts(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
+    import polars as pl
+
+    known = frame.drop_nulls("y").with_columns(pl.col("y_hat").fill_null(""))
+    scored = known.with_columns(pl.Series("chrF", sentence_chrf(known["y"].to_list(), known["y_hat"].to_list())))
+    wrong = scored.filter(pl.col("y") != pl.col("y_hat"))
+    ranked = wrong.sort("chrF", maintain_order=True).head(SHOWN)
+    texts = texts_read(frame)
+    rows = [
+        [
+            row.get("id"),
+            *(row[text] for text in texts),
+            row["y"],
+            row["y_hat"],
+            number(row["score"]),
+            number(row["chrF"]),
+        ]
+        for row in ranked.iter_rows(named=True)
+    ]
+    head = ["example", *texts, "right", "written", "score", "chrF of this text (%)"]
+    count = (
+        f"The {len(rows)} of {len(wrong):,} other texts that are least like the right ones, of {len(known):,} in all."
+    )
+    return [table(head, rows), note(count)] if rows else [note("Every text is the right one.")]
+
+
+def _surest(frame: pl.DataFrame, sure: pl.Expr) -> list[Html]:
+    """The wrong answers with the largest probability, which the expression `sure` gives."""
+    import polars as pl
+
     wrong = frame.filter(pl.col("y").cast(pl.String) != pl.col("y_hat").cast(pl.String))
     if wrong.is_empty():
         return [note("No example was answered wrongly.")]
-    chances = [column for column in frame.columns if column.startswith("p-")]
-    sure = pl.max_horizontal(chances) if chances else pl.lit(None, pl.Float64)
     ranked = wrong.with_columns(sure.alias("sure")).sort("sure", descending=True, nulls_last=True).head(SHOWN)
-    texts = [column for column in frame.columns if column not in {"id", "y", "y_hat", *chances}]
+    texts = texts_read(frame)
+    steps = [column for column in frame.columns if column == "step"]
     rows = [
-        [row.get("id"), *(row[text] for text in texts), row["y"], row["y_hat"], number(row["sure"])]
+        [
+            row.get("id"),
+            *(f"{row[step]:.0f}" for step in steps),
+            *(row[text] for text in texts),
+            row["y"],
+            row["y_hat"],
+            number(row["sure"]),
+        ]
         for row in ranked.iter_rows(named=True)
     ]
     count = f"The {len(rows)} surest of {len(wrong):,} wrong answers, of {len(frame):,} in all."
-    return [table(["example", *texts, "truth", "answer", "probability of the answer"], rows), note(count)]
+    return [table(["example", *steps, *texts, "truth", "answer", "probability of the answer"], rows), note(count)]
+
+
+def _chances(frame: pl.DataFrame) -> list[str]:
+    return [column for column in frame.columns if column.startswith("p-")]
+
+
+def texts_read(frame: pl.DataFrame) -> list[str]:
+    """The columns with what was read."""
+    return [column for column in frame.columns if not re.fullmatch(rf"id|greedy|y(_hat)?(-\d+)?|{NUMBERS}", column)]
 
 
 def _items(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
