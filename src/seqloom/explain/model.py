@@ -9,7 +9,8 @@ from seqloom.budget import Plan
 from seqloom.errors import UsageError
 from seqloom.explain.blank import blank_batch
 from seqloom.explain.columns import aligned
-from seqloom.explain.stages import Stage, run_stages
+from seqloom.explain.stage import Stage
+from seqloom.explain.stages import run_stages
 from seqloom.kernels import KERNELS, Choice
 from seqloom.model import SequenceModel, Topology
 from seqloom.sizes import format_size
@@ -215,6 +216,9 @@ def _reach(model: SequenceModel) -> Reach | None:
 def _streaming(model: SequenceModel) -> str:
     if not model.causal:
         return f"no: the model {model.reads_ahead}, so its answers wait for later steps; leave that out to stream"
+    whole = next((name for name, input in model.inputs.items() if input.own_axis), None)
+    if whole is not None:
+        return f"no: inputs.{whole} is taken apart as a whole, and a part of it may fall into other steps"
     held = size(model.initial_state(1))
     return (
         f"yes: the model is causal, no step reads a later one; {held:,} numbers of state for each sequence, "
@@ -228,6 +232,9 @@ def _from_data(model: SequenceModel) -> tuple[str, ...]:
     for place, parts in (("input", model.inputs), ("output", model.outputs)):
         for name, part in parts.items():
             vocabulary, standard = getattr(part, "vocabulary", None), getattr(part, "standard", None)
+            tokenizer = getattr(part, "tokenizer", None)
+            if tokenizer is not None:
+                found.append(f"{place} {name}: {len(tokenizer):,} tokens in its vocabulary, marks included")
             if vocabulary is not None:
                 found.append(f"{place} {name}: {len(vocabulary.words)} texts in the training part")
             if standard is not None:

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqloom.batch import Batch
-from seqloom.cells.cell import Cell
+from seqloom.explain.stack import stack_stages
+from seqloom.explain.stage import Stage, count, watched
+from seqloom.explain.writing import writing_stages
 from seqloom.inputs.input import Role
-from seqloom.kernels import Choice, choose
 from seqloom.layers.pooling import Pooling
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Shape
+from seqloom.outputs.text import Text
 from seqloom.sequences import Sequences
-from seqloom.state import size
-
-
-class Stage(NamedTuple):
-    """One part of a model.
-
-    Attributes:
-        name: what it is.
-        shape: of what it gives: (batch, time, features), or without time.
-        parameters: weights that training changes.
-        note: what becomes of it.
-        kept: numbers that it keeps for the backward pass over this batch, an estimate.
-        kernel: who runs it, for a layer of the core.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    parameters: int
-    note: str
-    kept: int = 0
-    kernel: Choice | None = None
 
 
 @torch.no_grad()
@@ -48,7 +26,8 @@ def run_stages(model: SequenceModel, batch: Batch) -> list[Stage]:
     note = f"all inputs side by side at every step: {width} features go into the {reader}"
     join = Stage("join", tuple(joined.values.shape), 0, note, joined.values.numel())
     front, shorter = _front(model, joined)
-    return [*_inputs(model, batch), join, *front, *_layers(model, shorter), *_outputs(model, batch)]
+    layers, _ = stack_stages(model.core, shorter, name="core", after=_after_core(model))
+    return [*_inputs(model, batch), join, *front, *layers, *_outputs(model, batch)]
 
 
 def _inputs(model: SequenceModel, batch: Batch) -> list[Stage]:
@@ -56,10 +35,10 @@ def _inputs(model: SequenceModel, batch: Batch) -> list[Stage]:
     stages = []
     for name, input in model.inputs.items():
         read = batch.inputs[name]
-        made, kept = _watched(input, lambda i=input, n=name: i(batch.inputs[n], batch.scales.get(n)))  # type: ignore[misc]
+        made, kept = watched(input, lambda i=input, n=name: i(batch.inputs[n], batch.scales.get(n)))  # type: ignore[misc]
         when = "static: stands at every step" if input.role is Role.STATIC else f"along time, {input.role.value}"
         stages.append(Stage(f"input {name}", tuple(read.shape), 0, when))
-        stages.append(Stage(f"input {name}, encoded", tuple(made.shape), _count(input), "", kept))
+        stages.append(Stage(f"input {name}, encoded", tuple(made.shape), count(input), "", kept))
     return stages
 
 
@@ -72,33 +51,8 @@ def _front(model: SequenceModel, joined: Sequences) -> tuple[list[Stage], Sequen
         read, (input, _) = input, conv(input)
         note = f"each step stands for {factor} and reads {field}" if factor > 1 else f"each step reads {field}"
         kept = input.values.numel() * 2 + read.values.numel()  # before and behind the ReLU, and the padded input
-        stages.append(Stage(f"front layer {depth + 1}: Conv", tuple(input.values.shape), _count(conv), note, kept))
+        stages.append(Stage(f"front layer {depth + 1}: Conv", tuple(input.values.shape), count(conv), note, kept))
     return stages, input
-
-
-def _layers(model: SequenceModel, read: Sequences) -> list[Stage]:
-    """Each layer of the core; a backward cell reads reversed steps, which changes no shape."""
-    core, input, stages = model.core, read, []
-    cells, state = core.cells(), core.initial_state(len(read.lengths))
-    for depth, (layer, layer_state) in enumerate(zip(cells, state, strict=True)):
-        lowered = [_lowered(cell, part) for cell, part in zip(layer, layer_state, strict=True)]
-        choice = choose(lowered[0][0], input, core.backend)
-        runs = [choice.kernel.run(cell, input, part)[0].values for cell, part in lowered]
-        made = input.with_values(torch.cat(runs, dim=-1))
-        last = depth + 1 == len(cells)
-        note = "returns sequences: yes, " + (_after_core(model) if last else "the next layer reads every step")
-        kept = sum(_kept_by(cell, input, part) for cell, part in zip(layer, layer_state, strict=True))
-        name = f"core layer {depth + 1}: {layer[0].title}" + (" in both directions" if layer[1:] else "")
-        stages.append(Stage(name, tuple(made.values.shape), sum(map(_count, layer)), note, kept, choice))
-        input = core.above(made, input)
-    return stages
-
-
-def _lowered(cell: Cell, state: Any) -> tuple[Cell, Any]:
-    """What kernels run while training, where it is more than in evaluation."""
-    lowered = cell.train().lower(state)
-    cell.eval()
-    return lowered
 
 
 def _after_core(model: SequenceModel) -> str:
@@ -112,6 +66,8 @@ def _reads(name: str, output: Output) -> str:
         return f"{name}'s pooling ({', '.join(pools)}) keeps one vector"
     if output.shape is Shape.VECTOR:
         return f"{name} makes one vector of it"
+    if isinstance(output, Text):
+        return f"{name}'s attention looks at every step, its bridge takes the final state"
     return f"{name} reads " + ("the steps after the origin" if output.shape is Shape.AHEAD else "every step")
 
 
@@ -125,30 +81,9 @@ def _outputs(model: SequenceModel, batch: Batch) -> list[Stage]:
     reading, _ = model.read(batch)
     stages = []
     for name, output in model.outputs.items():
-        raw, kept = _watched(output, lambda o=output: o(reading))  # type: ignore[misc]
-        stages.append(Stage(f"output {name}", tuple(raw.shape), _count(output), output.shape.value, kept))
+        if isinstance(output, Text):
+            stages += writing_stages(output, reading)
+            continue
+        raw, kept = watched(output, lambda o=output: o(reading))  # type: ignore[misc]
+        stages.append(Stage(f"output {name}", tuple(raw.shape), count(output), output.shape.value, kept))
     return stages
-
-
-def _watched(module: nn.Module, call: Callable[[], Tensor]) -> tuple[Tensor, int]:
-    """What a call gives, and how many numbers the parts of a module gave on the way."""
-    numbers = []
-    hooks = [
-        part.register_forward_hook(lambda _part, _given, made: numbers.append(made.numel()))
-        for part in module.modules()
-        if not list(part.children())
-    ]
-    made = call()
-    for hook in hooks:
-        hook.remove()
-    return made, max(sum(numbers), made.numel())
-
-
-def _kept_by(cell: Cell, input: Sequences, state: Any) -> int:
-    """Gates and states of every step."""
-    gates = cell.project(input.values[:, :1]).numel()
-    return input.values.shape[1] * (gates + size(state))
-
-
-def _count(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
