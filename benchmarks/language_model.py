@@ -236,9 +236,10 @@ def main() -> None:
     print(f"an epoch has {found['steps_per_epoch']} steps; its time is extrapolated from {arguments.steps} of them")
     for name, row in found["contenders"].items():
         step, low, high = (1e3 * row[key] for key in ("seconds_per_step", "quartile_1", "quartile_3"))
+        epoch, faster = row["seconds_per_epoch_extrapolated"], row[f"times_faster_than_{RIVAL}"]
         print(
-            f"{name:24} {step:7.1f} ms a step ({low:.1f} to {high:.1f}), "
-            f"{row['seconds_per_epoch_extrapolated']:5.0f} s an epoch, {row[f'times_faster_than_{RIVAL}']:.2f} times as fast as {RIVAL}"
+            f"{name:24} {step:7.1f} ms a step ({low:.1f} to {high:.1f}), {epoch:5.0f} s an epoch, "
+            f"{faster:.2f} times as fast as {RIVAL}"
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
