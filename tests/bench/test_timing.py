@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
-from seqloom.bench import imports
+from seqloom.bench import imports, long
 from seqloom.bench.row import Goal, Row, absent, timed
 from seqloom.bench.timing import Effort, interleaved, seconds
 
@@ -53,6 +54,14 @@ def test_an_import_is_timed_apart_from_torch() -> None:
     theirs, ours = imports.seconds_of("import time; time.sleep(0.3)")
     assert ours >= 0.3
     assert theirs > 0
+
+
+def test_a_peak_is_that_of_the_process_alone() -> None:
+    """Not of the one that started it, which may have held more."""
+    held = np.ones(100_000_000)
+    found = long.in_a_process({"steps": 50, "memory": "800MB", "core": long.SIZES})
+    assert 100e6 < found["peak_bytes_before"] <= found["peak_bytes"] < 800e6
+    assert long.peak_bytes() > held.nbytes
 
 
 @pytest.mark.parametrize(
