@@ -1,13 +1,15 @@
 """Pages made while the site is built: recipe, command line and cells from the code, benchmarks from a run's figures.
 
-MkDocs calls `on_files`. The pages are not committed, so none can be older than what it is made from.
+MkDocs calls `on_files` and `on_page_markdown`. What is made is not committed, so none can be older than its source.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from enum import Enum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -26,6 +28,7 @@ from seqloom.recipe import Recipe
 from seqloom.settings import Settings
 
 FIGURES = Path(__file__).with_name("benchmarks.json")  # written by `seqloom bench all --json docs/benchmarks.json`
+FIGURES_ASKED = re.compile(r"^<!-- figures: (.+) -->$", re.MULTILINE)
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _WORDS: dict[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
@@ -200,6 +203,89 @@ def cells_page() -> str:
         parts += [f"## {name}\n", f"{(cell.__doc__ or '').splitlines()[0]}\n"]
         parts += [f"![The {name} cell as boxes and lines](cells/{name}.svg)\n", "```text", explain_cell(cell), "```\n"]
     return "\n".join(parts)
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Put the recorded figures into the pages that ask for them."""
+    return with_figures(markdown)
+
+
+def with_figures(markdown: str, figures: Path = FIGURES) -> str:
+    """A page with its promises measured: a table of rows where it says `<!-- figures: BENCHMARK | NAME | RIVAL -->`.
+
+    Names and rivals may hold `*`. Only rows with a goal are shown. `<!-- figures: all -->` becomes one line for each
+    such place, under the heading it stands below.
+    """
+    recorded = figures.exists()
+    run = json.loads(figures.read_text(encoding="utf-8")) if recorded else {"rows": [], "caveat": ""}
+
+    def shown(match: re.Match[str]) -> str:
+        if not recorded:
+            return "*Not recorded yet: `seqloom bench all --json docs/benchmarks.json` measures it.*"
+        lines = _summary(markdown, run) if match[1] == "all" else promise_table(promised(run, match[1]))
+        return "\n".join(lines)
+
+    return FIGURES_ASKED.sub(shown, markdown)
+
+
+def promised(run: dict[str, Any], asked: str) -> list[dict[str, Any]]:
+    """The rows with a goal that `BENCHMARK | NAME | RIVAL` asks for."""
+    wanted = asked.split(" | ")
+    return [
+        row
+        for row in run["rows"]
+        if row["goal"] and all(map(fnmatchcase, (row["benchmark"], row["name"], row["rival"]), wanted))
+    ]
+
+
+def promise_table(rows: list[dict[str, Any]]) -> list[str]:
+    """What was measured of one promise, with what is missing to its dream."""
+    if not rows:
+        return ["*The recorded run has no row of it.*"]
+    lines = ["| | B,T,I,H | ours | theirs | ratio | reached | to the dream | at the limit |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
+    for row in rows:
+        what, sizes, ours, _, theirs, ratio, *_ = table.cells(row)
+        limit = f"{row['ratio'] / row['share']:.3g}x" if row["share"] and row["unit"] == "ms" else ""
+        cells = (what, sizes, ours, theirs, ratio, row["reached"] or "not measured", _to_dream(row), limit)
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _summary(markdown: str, run: dict[str, Any]) -> list[str]:
+    """One line for each promise of a page."""
+    lines = [f"**{run['caveat']}**\n"] if run["caveat"] else []
+    lines += [
+        "| promise | bar | dream | measured | bars reached | dreams reached |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for title, asked in re.findall(r"^## (.+)$[^#]*?^<!-- figures: (.+) -->$", markdown, re.MULTILINE):
+        rows = promised(run, asked)
+        figures = sorted(figure for row in rows if (figure := _figure(row)) is not None)
+        ends = " to ".join(dict.fromkeys(f"{figure:.3g}" for figure in (figures[:1] + figures[-1:])))
+        goals = {key: ", ".join(dict.fromkeys(_goal(row["goal"], key) for row in rows)) for key in ("bar", "dream")}
+        counts = [sum(row["reached"] in names for row in rows) for names in (("bar", "dream"), ("dream",))]
+        reached = [f"{count} of {len(figures)}" if figures else "not measured" for count in counts]
+        lines.append("| " + " | ".join([title, goals["bar"], goals["dream"], ends, *reached]) + " |")
+    return lines
+
+
+def _goal(goal: dict[str, Any], key: str) -> str:
+    return f"{'≤ ' * goal['at_most']}{goal[key]:g}"
+
+
+def _figure(row: dict[str, Any]) -> float | None:
+    """What a goal speaks of."""
+    figure: float | None = row[row["goal"]["of"]]
+    return figure
+
+
+def _to_dream(row: dict[str, Any]) -> str:
+    """The factor that is missing."""
+    figure, goal = _figure(row), row["goal"]
+    if figure is None or row["reached"] == "dream":
+        return ""
+    return f"{figure / goal['dream'] if goal['at_most'] else goal['dream'] / figure:.2g}x"
 
 
 def benchmarks_page(figures: Path = FIGURES) -> str:

@@ -6,8 +6,10 @@ import importlib.util
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -136,15 +138,87 @@ def test_operations_are_those_of_the_weights() -> None:
     assert flops(Pair("gru", I, H).cell, steps, train=True) == 3 * 6 * H * (I + H) * steps
 
 
-def test_the_page_shows_the_recorded_run(run: tuple[dict[str, Any], str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
     spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_the_recorded_run(run: tuple[dict[str, Any], str], generate: ModuleType, tmp_path: Path) -> None:
     assert "No run is recorded." in generate.benchmarks_page(tmp_path / "none.json")
     figures = tmp_path / "benchmarks.json"
     figures.write_text(json.dumps(run[0]))
     page = generate.benchmarks_page(figures)
     assert all(row["name"] in page and row["rival"] in page for row in run[0]["rows"])
     assert f"**{run[0]['caveat']}**" in page
+
+
+def sections() -> dict[str, str]:
+    """Of the page of dreams, what each place for figures asks for, and the text around it."""
+    _, *parts = (ROOT / "docs" / "concepts" / "dreams.md").read_text().split("\n## ")
+    return {re.findall(r"<!-- figures: (.+) -->", part)[0]: part for part in parts}
+
+
+def test_every_promise_has_one_place_on_the_page_of_dreams(
+    run: tuple[dict[str, Any], str], generate: ModuleType
+) -> None:
+    """And its bar and dream are those that the text there names."""
+    found = [(asked, row) for asked in sections() for row in generate.promised(run[0], asked)]
+    assert sorted(row["name"] + row["rival"] + str(row["sizes"]) for _, row in found) == sorted(
+        row["name"] + row["rival"] + str(row["sizes"]) for row in run[0]["rows"] if row["goal"]
+    )
+    words = {"0.65": "65 %", "0.8": "80 %", "5": "a fifth"}
+    for asked, row in found:
+        for goal in (f"{row['goal']['bar']:g}", f"{row['goal']['dream']:g}"):
+            named = re.findall(r"\d+(?:\.\d+)?", sections()[asked])
+            assert float(goal) in map(float, named) or words[goal] in sections()[asked] or "NHITS" in asked, goal
+
+
+def test_the_page_of_dreams_is_filled_from_the_recorded_run(
+    run: tuple[dict[str, Any], str], generate: ModuleType, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "concepts" / "dreams.md").read_text()
+    nothing = generate.with_figures(page, tmp_path / "none.json")
+    assert nothing.count("*Not recorded yet: `seqloom bench all") == len(sections()) + 1
+    figures = tmp_path / "benchmarks.json"
+    figures.write_text(json.dumps(run[0]))
+    filled = generate.with_figures(page, figures)
+    assert f"**{run[0]['caveat']}**" in filled
+    for text in (nothing, filled):
+        assert "<!-- figures" not in text
+        assert all(part.partition("\n")[0] in text for part in sections().values())
+    (row,) = (
+        row for row in run[0]["rows"] if row["benchmark"] == "ragged" and row["goal"] and row["goal"]["bar"] == 60
+    )
+    assert f"| {row['ratio']:.3g}x | {row['reached']} |" in filled
+    assert "| Memory of a million steps | ≤ 1.5 | ≤ 1.1 |" in filled
+    assert "| Translation training against JoeyNMT | 5 | 8 |  | not measured | not measured |" in filled
+
+
+def test_what_is_missing_to_a_dream(generate: ModuleType) -> None:
+    def row(figure: float | None, *, at_most: bool = False, reached: str = "no") -> dict[str, Any]:
+        goal = {"bar": 2.0, "dream": 4.0, "at_most": at_most, "of": "ratio"}
+        sizes = {"B": 1, "T": 2, "I": 3, "H": 4}
+        more = {"benchmark": "b", "name": "n", "rival": "r", "kernel": "", "unit": "ms", "note": "why", "gflops": None}
+        return {
+            "ratio": figure,
+            "goal": goal,
+            "reached": reached,
+            "ours": 1.0,
+            "theirs": 2.0,
+            "sizes": sizes,
+            **more,
+        } | {
+            "share": 0.5,
+            "limit": "FMA",
+        }
+
+    _, _, slow, fast, small = generate.promise_table([row(1.0), row(5.0, reached="dream"), row(6.0, at_most=True)])
+    assert slow.endswith("| 1x | no | 4x | 2x |"), "at its limit twice as fast"
+    assert fast.endswith("| 5x | dream |  | 10x |")
+    assert "| 1.5x |" in small
+    assert generate.promise_table([]) == ["*The recorded run has no row of it.*"]
