@@ -223,7 +223,9 @@ def _train(
 def _say_trained(console: Console, trained: Trained) -> None:
     found = trained.receipt
     shown = ", ".join(f"{name} {_plain(value, 4)}" for name, value in found["validation"].items())
-    console.print(f"trained {found['steps']} steps, best at step {found['best_step']}: {shown or 'no validation part'}")
+    which = f"mean of steps {', '.join(map(str, found['mean_of']))}" if "mean_of" in found else None
+    which = which or f"best at step {found['best_step']}"
+    console.print(f"trained {found['steps']} steps, {which}: {shown or 'no validation part'}")
 
 
 def resume(console: Console, run: Path, inexact: bool) -> None:

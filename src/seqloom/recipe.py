@@ -91,6 +91,15 @@ class TrainingSettings(Settings):
         lt=1,
         description="decay of the running mean of the weights that is validated and kept; 0: off",
     )
+    average_best: int | None = Field(
+        None,
+        ge=2,
+        description="at the end, try the mean of the weights at so many of the best validations, and keep it where its "
+        "own validation loss is smaller than the smallest; omitted: no",
+    )
+    average_last: int | None = Field(
+        None, ge=2, description="the same with so many of the last validations; omitted: no"
+    )
     validate_every: int = Field(100, ge=1, description="steps between validations")
     patience: int = Field(10, ge=1, description="validations without improvement before training stops")
     doctor_every: int | None = Field(
@@ -171,6 +180,7 @@ def parse_recipe(
     _check_elapsed(recipe, cell, trusted, source)
     _check_beginning(recipe.core, cell, source)
     _check_front(recipe, trusted, source)
+    _check_means(recipe, source)
     return recipe
 
 
@@ -249,6 +259,16 @@ def _check_front(recipe: Recipe, trusted: Collection[str] | None, source: Source
             raise RecipeError(
                 f"{_named(source, 'core', 'front', str(first), 'stride')}: the front end makes {factor} steps one, but "
                 f"outputs.{name} answers each {'step' if each_step else 'coming step'}; expected stride: 1{way}"
+            )
+
+
+def _check_means(recipe: Recipe, source: Source) -> None:
+    """Raise where weights are to be averaged, and nothing can tell whether that helps."""
+    for name in ("average_best", "average_last"):
+        if getattr(recipe.training, name) is not None and recipe.data.split.valid == 0:
+            raise RecipeError(
+                f"{_named(source, 'training', name)}: needs a validation part to choose by, but data.split.valid is 0; "
+                "give it a share, or leave this out"
             )
 
 

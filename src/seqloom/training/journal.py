@@ -23,7 +23,7 @@ class Journal:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self.path = run / "log.jsonl"
-        kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
+        kept = [line for line in _lines(self.path) if _counts(json.loads(line), step)]
         write_bytes_atomic(self.path, "".join(kept).encode())
         self._file = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
@@ -58,6 +58,11 @@ class Journal:
         self._write({"step": step, "epoch": epoch, "doctor": diagnoses, "took": took})
         self._board.add_text("doctor", ", ".join(diagnosis["name"] for diagnosis in diagnoses) or "healthy", step)
 
+    def mean(self, step: int, kind: str, steps: list[int], metrics: dict[str, float], kept: bool) -> None:
+        """The mean of weights at some validations, measured at the end, and whether it is kept."""
+        found = {"step": step, "mean_of": steps, "kind": kind, "mean": metrics, "kept": kept}
+        self._write({**found, "loss_hex": metrics["loss"].hex()})
+
     def close(self) -> None:
         """Everything is on disk from here on."""
         self._file.close()
@@ -66,6 +71,11 @@ class Journal:
     def _write(self, event: dict[str, Any]) -> None:
         self._file.write(json.dumps(event) + "\n")
         self._file.flush()
+
+
+def _counts(line: dict[str, Any], step: int) -> bool:
+    """Whether a line is of the part of the run that is not done again; what is measured at its end always is."""
+    return bool(line["step"] <= step) and "mean_of" not in line
 
 
 def _lines(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from seqloom.errors import Interrupted
 from seqloom.model import SequenceModel
 from seqloom.recipe import TrainingSettings
 from seqloom.training.checkpoint import load_checkpoint, save_checkpoint
+from seqloom.training.checkpoint_mean import CheckpointMean, Mean
 from seqloom.training.checkup import Checkup
 from seqloom.training.exact import Exact
 from seqloom.training.finite import stop_non_finite
@@ -66,6 +67,21 @@ class Standing:
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
     best_metrics: dict[str, float] = field(default_factory=dict)
+    mean_of: list[int] = field(default_factory=list)  # steps whose mean is kept, where it is better than the best
+
+
+class Kept(NamedTuple):
+    """Weights beside those that are trained.
+
+    Attributes:
+        average: their running mean.
+        best: those of the best validation.
+        mean: those of several validations.
+    """
+
+    average: WeightAverage
+    best: dict[str, Tensor]
+    mean: CheckpointMean
 
 
 def train(
@@ -121,21 +137,24 @@ def _train(
     settings = model.recipe.training
     lessons = _lessons(model, material)
     optimizer = make_optimizer(model, settings)
-    average = WeightAverage(model, settings.average)
-    best = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+    kept = Kept(
+        WeightAverage(model, settings.average),
+        {name: weight.detach().clone() for name, weight in model.state_dict().items()},
+        CheckpointMean(settings.average_best, settings.average_last),
+    )
     standing = Standing()
     if resume:
-        standing = _restore(run, lessons, optimizer, average, best, watcher)
+        standing = _restore(run, lessons, optimizer, kept, watcher)
     else:
         try_worst_batch(lessons)
-        _save(run, lessons, optimizer, average, best, standing)  # a run can be resumed from its first moment on
+        _save(run, lessons, optimizer, kept, standing)  # a run can be resumed from its first moment on
     began = time.monotonic() - standing.seconds
     with closing(Journal(run, standing.step)) as journal, Interrupt() as interrupt:
         while standing.step < settings.steps and standing.bad_validations < settings.patience:
             due = (standing.step + 1) % settings.validate_every == 0 or standing.step + 1 == settings.steps
             before = weights_by_part(model) if due else {}
             loss, norm = _step(lessons, optimizer, standing.step)
-            average.update(model, standing.step)
+            kept.average.update(model, standing.step)
             standing.step += 1
             standing.seconds = time.monotonic() - began
             epoch = standing.step * settings.accumulate / lessons.per_epoch
@@ -144,7 +163,7 @@ def _train(
             if watcher:
                 watcher.step(standing.step, loss)
             if due:
-                _validate(model, material, average, best, standing)
+                _validate(model, material, kept, standing)
                 if standing.metrics:
                     journal.valid(standing.step, epoch, standing.metrics)
                 if watcher:
@@ -152,10 +171,12 @@ def _train(
             if checkup and settings.doctor_every and standing.step % settings.doctor_every == 0:
                 _examine(checkup, standing.step, epoch, journal, watcher)
             if due or interrupt.asked:  # after all that is written down of this step, so that none of it is lost
-                _save(run, lessons, optimizer, average, best, standing)
+                _save(run, lessons, optimizer, kept, standing)
             if interrupt.asked and standing.step < settings.steps:
                 raise Interrupted(f"stopped after step {standing.step}; go on with `seqloom resume {run}`")
-    model.load_state_dict(best)
+        if kept.mean.wanted:
+            _try_means(model, material, kept, standing, journal, watcher)
+    model.load_state_dict(kept.best)
     return standing
 
 
@@ -196,41 +217,72 @@ def _examine(checkup: Checkup, step: int, epoch: float, journal: Journal, watche
 
 
 @torch.no_grad()
-def _validate(
-    model: SequenceModel, material: Material, average: WeightAverage, best: dict[str, Tensor], standing: Standing
-) -> None:
+def _validate(model: SequenceModel, material: Material, kept: Kept, standing: Standing) -> None:
     """Measure the averaged weights (the last ones, without averaging); keep them where they are the best."""
     current = {name: weight.clone() for name, weight in model.state_dict().items()}
-    model.load_state_dict(average.weights if average.decay else current)
+    model.load_state_dict(kept.average.weights if kept.average.decay else current)
     standing.metrics = measure(model, material.encoded, material.valid)
     # Without a validation part there is nothing to choose by: the newest weights are kept.
     if standing.metrics.get("loss", -float("inf")) < standing.best_loss:
         standing.best_loss = standing.metrics.get("loss", float("inf"))
         standing.best_metrics, standing.best_step, standing.bad_validations = standing.metrics, standing.step, 0
         for name, weight in model.state_dict().items():
-            best[name].copy_(weight)
+            kept.best[name].copy_(weight)
     else:
         standing.bad_validations += 1
+    if standing.metrics:
+        kept.mean.take(standing.step, standing.metrics["loss"], model.state_dict())
     model.load_state_dict(current)
+
+
+def _try_means(
+    model: SequenceModel,
+    material: Material,
+    kept: Kept,
+    standing: Standing,
+    journal: Journal,
+    watcher: Watcher | None,
+) -> None:
+    """At the end, measure the means of several validations; one takes the place of the best where it is better."""
+    means = list(kept.mean.means())
+    for mean in means:
+        model.load_state_dict(mean.weights)
+        found = measure(model, material.encoded, material.valid)
+        better = found["loss"] < standing.best_loss
+        journal.mean(standing.step, mean.kind, mean.steps, found, better)
+        if watcher:
+            watcher.note(_said(mean, found["loss"], None if better else standing.best_loss))
+        if better:
+            standing.best_loss, standing.best_metrics, standing.mean_of = found["loss"], found, mean.steps
+            kept.best.update(mean.weights)
+    if watcher and not means:
+        watcher.note("no weights were averaged: that needs two validations or more, before training.steps are done")
+
+
+def _said(mean: Mean, loss: float, best: float | None) -> str:
+    """What a person is told of a mean; `best` is the loss that it does not reach."""
+    steps = ", ".join(map(str, mean.steps))
+    verdict = "it is kept" if best is None else f"it is not kept, since the best of all has {best:.6g}"
+    return f"the mean of the {mean.kind} weights, those of steps {steps}, has validation loss {loss:.6g}: {verdict}"
 
 
 def _save(
     run: Path,
     lessons: Lessons,
     optimizer: torch.optim.AdamW,
-    average: WeightAverage,
-    best: dict[str, Tensor],
+    kept: Kept,
     standing: Standing,
 ) -> None:
     groups = {
         "model": lessons.model.state_dict(),
         "optimizer": optimizer_tensors(optimizer),
-        "average": average.weights,
-        "best": best,
+        "average": kept.average.weights,
+        "best": kept.best,
+        "mean": kept.mean.tensors(),
         "lessons": lessons.tensors(),
     }
     tensors = {f"{group}/{name}": tensor for group, found in groups.items() for name, tensor in found.items()}
-    document = asdict(standing) | {"best_loss": standing.best_loss.hex()}
+    document = asdict(standing) | {"best_loss": standing.best_loss.hex(), "validated": kept.mean.document()}
     save_checkpoint(run / "checkpoints", standing.step, tensors, document)
 
 
@@ -238,22 +290,23 @@ def _restore(
     run: Path,
     lessons: Lessons,
     optimizer: torch.optim.AdamW,
-    average: WeightAverage,
-    best: dict[str, Tensor],
+    kept: Kept,
     watcher: Watcher | None,
 ) -> Standing:
     checkpoint = load_checkpoint(run / "checkpoints")
     if watcher:
         for skipped in checkpoint.skipped:
             watcher.note(f"a damaged checkpoint was passed over: {skipped}")
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}, "best": {}, "lessons": {}}
+    names = ("model", "optimizer", "average", "best", "mean", "lessons")
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, tensor in checkpoint.tensors.items():
         group, _, name = key.partition("/")
         groups[group][name] = tensor
     lessons.model.load_state_dict(groups["model"])
     restore_optimizer(optimizer, groups["optimizer"])
-    average.weights.update(groups["average"])
-    best.update(groups["best"])
+    kept.average.weights.update(groups["average"])
+    kept.best.update(groups["best"])
     lessons.restore(groups["lessons"])
     found = dict(checkpoint.document)
+    kept.mean.restore(groups["mean"], found.pop("validated", {}))
     return Standing(**{**found, "best_loss": float.fromhex(found["best_loss"])})
