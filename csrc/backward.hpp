@@ -6,7 +6,7 @@
 
 namespace {
 
-template <class Cell>
+template <class Cell, class Number>
 struct Backward : Recurrence<Cell> {
     using Forward = Recurrence<Cell>;
     using typename Forward::Plan;
@@ -14,10 +14,14 @@ struct Backward : Recurrence<Cell> {
     using typename Forward::Team;
     using Forward::D, Forward::E, Forward::G, Forward::K, Forward::M, Forward::NV, Forward::UPP, Forward::WHOLE_ROW;
     using Forward::pack_back, Forward::pack_vector, Forward::plan;
+    static constexpr Size V = LANES / numbers_in<Number>;  // elements that hold a vector of slopes
+
+    static Size slopes_of(const Sizes& s) { return s.slopes / numbers_in<Number>; }
 
     struct BackBuffers {
-        const float** pointers;  // (rows,)
-        float *carry, *memory;   // (rows, width), (rows, M, width): what flows to h and memories before the step
+        const Number** pointers;  // (rows,)
+        float *carry, *memory;    // (rows, width), (rows, M, width): what flows to h and memories before the step
+        float* slopes;            // of one row, where a cell sees the whole row
     };
 
     static INLINE const float* kept_at(const SeqloomLayer& p, const Sizes& s, Size b, Size t) {
@@ -30,12 +34,12 @@ struct Backward : Recurrence<Cell> {
                                : load(kept_at(p, s, b, t - 1) + (block * K + Cell::kept_memory[m]) * LANES);
     }
 
-    static void backward_team(const SeqloomLayer& p, const SeqloomGradients& g, const Sizes& s, const float* w_back,
-                              const float* extra, float* slopes, const Team& team, const BackBuffers& buffers) {
+    static void backward_team(const SeqloomLayer& p, const SeqloomGradients& g, const Sizes& s, const Number* w_back,
+                              const float* extra, Number* slopes, const Team& team, const BackBuffers& buffers) {
         const Part panels = share(s.back_panels, team.rank, team.members);
         const Size first_block = panels.first * 4;
         const Size last_block = panels.last * 4 < s.blocks ? panels.last * 4 : s.blocks;
-        auto slope_at = [&](Size b, Size t) { return slopes + (b * p.T + place(p, b, t)) * s.slopes; };
+        auto slope_at = [&](Size b, Size t) { return slopes + (b * p.T + place(p, b, t)) * slopes_of(s); };
         auto carry = [&](Size r) { return buffers.carry + r * s.width; };
         auto memory = [&](Size r) { return buffers.memory + r * M * s.width; };
         for (Size r = 0; r < team.count; ++r)
@@ -61,8 +65,8 @@ struct Backward : Recurrence<Cell> {
                 Vec past = Cell::back(kept, h, before, extra + block * E * LANES, dh, dmemory, slope);
                 store(carry(r) + block * LANES, past);
                 for (int m = 0; m < M; ++m) store(memory(r) + (m * s.blocks + block) * LANES, dmemory[m]);
-                float* to = slope_at(b, t) + block * D * LANES;
-                for (int k = 0; k < D; ++k) store(to + k * LANES, slope[k]);
+                Number* to = slope_at(b, t) + block * D * V;
+                for (int k = 0; k < D; ++k) store(to + k * V, slope[k]);
             }
         };
         // The same of a cell that sees the whole row, whose gradient of h is in `carry`.
@@ -70,8 +74,10 @@ struct Backward : Recurrence<Cell> {
             if constexpr (WHOLE_ROW) {
                 const Size b = team.rows[r];
                 const float* h = h_before(p, b, t);
-                Cell::back_row({s.H, kept_at(p, s, b, t), h, extra, carry(r), memory(r), slope_at(b, t)},
+                Cell::back_row({s.H, kept_at(p, s, b, t), h, extra, carry(r), memory(r), buffers.slopes},
                                [&](Size block, Vec* before) { memory_before(p, s, b, t, block, before); });
+                Number* to = slope_at(b, t);
+                for (Size k = 0; k < s.blocks * D; ++k) store(to + k * V, load(buffers.slopes + k * LANES));
             }
         };
         auto gradient = [&](Size r, Size t, Size block) {
@@ -79,14 +85,14 @@ struct Backward : Recurrence<Cell> {
             const float* from = g.d_output + b * g.d_output_row + place(p, b, t) * g.d_output_step;
             return load_some(from + block * LANES, s.H - block * LANES) + load(carry(r) + block * LANES);
         };
-        const Run recurrent = {s.blocks, D * LANES, G * LANES};
+        const Run recurrent = {s.blocks, D * V, G * V};
         const Size steps = team.count ? p.lengths[team.rows[0]] : 0;
         Size active = 0;
         for (Size t = steps - 1; t >= 0; --t) {
             const Size later = active;  // rows that have a step t + 1
             while (active < team.count && p.lengths[team.rows[active]] > t) ++active;
             for (Size r = 0; r < later; ++r)
-                buffers.pointers[r] = slope_at(team.rows[r], t + 1) + Cell::recurrent_first * LANES;
+                buffers.pointers[r] = slope_at(team.rows[r], t + 1) + Cell::recurrent_first * V;
             multiply<4>(
                 buffers.pointers, later, recurrent, w_back, panels.first, panels.last,
                 [&](Size r, Size panel, int v) {
@@ -104,7 +110,7 @@ struct Backward : Recurrence<Cell> {
             if (team.members > 1) seqloom_wait(team.barrier, team.members);
         }
         for (Size r = 0; r < active; ++r)
-            buffers.pointers[r] = slope_at(team.rows[r], 0) + Cell::recurrent_first * LANES;
+            buffers.pointers[r] = slope_at(team.rows[r], 0) + Cell::recurrent_first * V;
         multiply<4>(
             buffers.pointers, active, recurrent, w_back, panels.first, panels.last,
             [&](Size r, Size panel, int v) {
@@ -125,21 +131,22 @@ struct Backward : Recurrence<Cell> {
 
     // Every valid step of the batch, row by row.
     struct Steps {
-        const float **slopes, **x, **h;
+        const Number** slopes;
+        const float **x, **h;
         float** d_x;
         Size* row;
         Size* step;
         Size count;
     };
 
-    static void input_gradient(const SeqloomLayer& p, const Sizes& s, const float* w_back, const Steps& all_steps,
-                               Part part, const float** rows) {
+    static void input_gradient(const SeqloomLayer& p, const Sizes& s, const Number* w_back, const Steps& all_steps,
+                               Part part, const Number** rows) {
         constexpr Size TOGETHER = 48;  // rows that stay in the cache while every panel passes
         const Size panels = ceil_div(ceil_div(p.I, LANES), 4);
-        const Run run = {s.blocks, D * LANES, G * LANES};
+        const Run run = {s.blocks, D * V, G * V};
         for (Size first = part.first; first < part.last; first += TOGETHER) {
             Size count = part.last - first < TOGETHER ? part.last - first : TOGETHER;
-            for (Size k = 0; k < count; ++k) rows[k] = all_steps.slopes[first + k] + Cell::input_first * LANES;
+            for (Size k = 0; k < count; ++k) rows[k] = all_steps.slopes[first + k] + Cell::input_first * V;
             multiply<4>(
                 rows, count, run, w_back, 0, panels, [](Size, Size, int) { return Vec{}; },
                 [&](Size r, Size panel, const Vec* sums) {
@@ -153,30 +160,44 @@ struct Backward : Recurrence<Cell> {
     // What one thread needs for gradients of weights: a stretch of steps copied side by side, since rows of x, h and
     // slopes lie far apart and would push each other out of the cache; and the sums, (N + 1, NV * LANES) a panel.
     struct WeightBuffers {
-        float *x, *h, *slopes, *sums_ih, *sums_hh;
-        static constexpr Size GAP = 16;  // keeps strides off powers of two
-        static Size numbers(const SeqloomLayer& p, const Sizes& s) {
-            return CHAIN * (p.I + p.H + 2 * GAP + UPP * D * LANES) + s.panels * (p.I + p.H + 2) * NV * LANES;
-        }
-        WeightBuffers(float* memory, const SeqloomLayer& p, const Sizes& s)
-            : x(memory),
+        Number *x, *h, *slopes;
+        float *sums_ih, *sums_hh;
+        static constexpr Size GAP = 16;  // keeps strides off powers of two, and takes what a last vector has too much
+        static Size copies(const SeqloomLayer& p) { return CHAIN * (p.I + p.H + 2 * GAP + UPP * D * LANES); }
+        static Size sums(const SeqloomLayer& p, const Sizes& s) { return s.panels * (p.I + p.H + 2) * NV * LANES; }
+        WeightBuffers(Number* copies, float* sums, const SeqloomLayer& p, const Sizes& s)
+            : x(copies),
               h(x + CHAIN * (p.I + GAP)),
               slopes(h + CHAIN * (p.H + GAP)),
-              sums_ih(slopes + CHAIN * UPP * D * LANES),
+              sums_ih(sums),
               sums_hh(sums_ih + s.panels * (p.I + 1) * NV * LANES) {}
     };
 
-    static void copy_rows(const float* const* rows, Size count, Size numbers, Size stride, float* to) {
-        for (Size k = 0; k < count; ++k) std::memcpy(to + k * stride, rows[k], std::size_t(numbers) * sizeof(float));
+    // Rows of so many numbers to elements that hold a number of each of `numbers_in` rows, zeros for rows beyond the last.
+    static void copy_rows(const float* const* rows, Size count, Size numbers, Size stride, Number* to) {
+        for (Size k = 0; k < count; k += numbers_in<Number>, to += stride)
+            for (Size i = 0; i < numbers; i += LANES)
+                weave(to + i, [&](int j) { return k + j < count ? load_some(rows[k + j] + i, numbers - i) : Vec{}; });
+    }
+
+    // The slopes of one panel likewise.
+    static void copy_slopes(const Number* const* rows, Size count, Size panel, Number* to) {
+        for (Size k = 0; k < count; k += numbers_in<Number>)
+            for (int v = 0; v < UPP * D; ++v, to += LANES)
+                weave(to, [&](int j) {
+                    return k + j < count ? load_numbers(rows[k + j] + (panel * UPP * D + v) * V) : Vec{};
+                });
     }
 
     // sums (N + 1, NV * LANES) += left times slopes, and in the last row those of the bias alone.
-    static void add_stretch(const float* left, Size N, const float* slopes, const float* bias_slopes, Size count,
+    static void add_stretch(const Number* left, Size N, const Number* slopes, const Number* bias_slopes, Size count,
                             float* sums) {
         add_outer<NV>(left, N + WeightBuffers::GAP, slopes, UPP * D * LANES, count, N, sums, NV * LANES);
         Vec bias_sum[NV] = {};
+        const auto one = all(ones(Number{}));
         for (Size k = 0; k < count; ++k)
-            for (int v = 0; v < NV; ++v) bias_sum[v] += load(bias_slopes + k * UPP * D * LANES + v * LANES);
+            for (int v = 0; v < NV; ++v)
+                bias_sum[v] = fma(one, load(bias_slopes + k * UPP * D * LANES + v * LANES), bias_sum[v]);
         for (int v = 0; v < NV; ++v) {
             float* at = sums + (N * NV + v) * LANES;
             store(at, load(at) + bias_sum[v]);
@@ -194,16 +215,14 @@ struct Backward : Recurrence<Cell> {
         std::memset(own.sums_hh, 0, std::size_t((panels.last - panels.first) * hh) * sizeof(float));
         for (Size first = 0; first < all_steps.count; first += CHAIN) {
             const Size count = all_steps.count - first < CHAIN ? all_steps.count - first : CHAIN;
+            const Size length = elements<Number>(count);
             copy_rows(all_steps.x + first, count, p.I, p.I + WeightBuffers::GAP, own.x);
             copy_rows(all_steps.h + first, count, p.H, p.H + WeightBuffers::GAP, own.h);
             for (Size panel = panels.first; panel < panels.last; ++panel) {
-                for (Size k = 0; k < count; ++k)
-                    for (int v = 0; v < UPP * D; ++v)
-                        store(own.slopes + (k * UPP * D + v) * LANES,
-                              load(all_steps.slopes[first + k] + (panel * UPP * D + v) * LANES));
-                add_stretch(own.x, p.I, own.slopes + Cell::input_first * LANES, own.slopes + ih_bias * LANES, count,
+                copy_slopes(all_steps.slopes + first, count, panel, own.slopes);
+                add_stretch(own.x, p.I, own.slopes + Cell::input_first * LANES, own.slopes + ih_bias * LANES, length,
                             own.sums_ih + (panel - panels.first) * ih);
-                add_stretch(own.h, p.H, own.slopes + Cell::recurrent_first * LANES, own.slopes + hh_bias * LANES, count,
+                add_stretch(own.h, p.H, own.slopes + Cell::recurrent_first * LANES, own.slopes + hh_bias * LANES, length,
                             own.sums_hh + (panel - panels.first) * hh);
             }
         }
@@ -237,7 +256,7 @@ struct Backward : Recurrence<Cell> {
                     Vec kept[K], before[M > 0 ? M : 1], slope[D];
                     const float* keep = kept_at(p, s, b, t);
                     for (int j = 0; j < K; ++j) kept[j] = load(keep + (block * K + j) * LANES);
-                    for (int j = 0; j < D; ++j) slope[j] = load(all_steps.slopes[k] + (block * D + j) * LANES);
+                    for (int j = 0; j < D; ++j) slope[j] = load_numbers(all_steps.slopes[k] + (block * D + j) * V);
                     memory_before(p, s, b, t, block, before);
                     Cell::back_extra(kept, before, slope, stretch);
                     if (k % CHAIN == CHAIN - 1 || k == all_steps.count - 1)
@@ -254,17 +273,19 @@ struct Backward : Recurrence<Cell> {
         const int threads = p.threads > 0 ? p.threads : 1;
         Plan whole = plan(p, s, threads, scratch), alone = plan(p, s, 1, scratch);
         const Size input_panels = ceil_div(ceil_div(p.I, LANES), 4);
-        const Size panel_numbers = s.blocks * G * LANES * 4 * LANES;
-        float* w_back = scratch.take<float>((s.back_panels + input_panels) * panel_numbers);
+        const Size panel = s.blocks * G * V * 4 * LANES;
+        Number* w_back = scratch.take<Number>((s.back_panels + input_panels) * panel);
         float* extra = scratch.take<float>(s.blocks * E * LANES);
-        float* slopes = scratch.take<float>(p.B * p.T * s.slopes);
+        Number* slopes = scratch.take<Number>(p.B * p.T * slopes_of(s));
         const Size rows = p.B;
         const Size together = rows > 48 ? rows : 48;
-        const float** pointers = scratch.take<const float*>(threads * together);
+        const Number** pointers = scratch.take<const Number*>(threads * together);
         float* carry = scratch.take<float>(threads * rows * (M + 1) * s.width);
-        float* sums = scratch.take<float>(threads * WeightBuffers::numbers(p, s));
+        float* row_slopes = scratch.take<float>(WHOLE_ROW ? threads * s.slopes : 0);
+        Number* copies = scratch.take<Number>(threads * WeightBuffers::copies(p));
+        float* sums = scratch.take<float>(threads * WeightBuffers::sums(p, s));
         Steps steps;
-        steps.slopes = scratch.take<const float*>(p.B * p.T);
+        steps.slopes = scratch.take<const Number*>(p.B * p.T);
         steps.x = scratch.take<const float*>(p.B * p.T);
         steps.h = scratch.take<const float*>(p.B * p.T);
         steps.d_x = scratch.take<float*>(p.B * p.T);
@@ -274,14 +295,14 @@ struct Backward : Recurrence<Cell> {
         steps.count = 0;
         for (Size b = 0; b < p.B; ++b)
             for (Size t = 0; t < p.lengths[b]; ++t, ++steps.count) {
-                steps.slopes[steps.count] = slopes + (b * p.T + place(p, b, t)) * s.slopes;
+                steps.slopes[steps.count] = slopes + (b * p.T + place(p, b, t)) * slopes_of(s);
                 steps.x[steps.count] = x_at(p, b, t);
                 steps.h[steps.count] = h_before(p, b, t);
                 steps.d_x[steps.count] = g.d_x ? g.d_x + (b * p.T + place(p, b, t)) * p.I : nullptr;
                 steps.row[steps.count] = b;
                 steps.step[steps.count] = t;
             }
-        float* w_back_ih = w_back + s.back_panels * panel_numbers;
+        Number* w_back_ih = w_back + s.back_panels * panel;
         parallel(threads, [&](int rank, int got) {
             pack_back(p.w_hh, p.H, s, Cell::recurrent_gate, share(s.back_panels, rank, got), w_back);
             if (g.d_x) pack_back(p.w_ih, p.I, s, Cell::input_gate, share(input_panels, rank, got), w_back_ih);
@@ -293,7 +314,8 @@ struct Backward : Recurrence<Cell> {
             const Plan& used = got == whole.threads ? whole : alone;
             float* own = carry + (used.units ? 0 : rank) * rows * (M + 1) * s.width;
             backward_team(p, g, s, w_back, extra, slopes, used.team(rank, &barrier, p.B),
-                          {pointers + rank * together, own, own + rows * s.width});
+                          {pointers + rank * together, own, own + rows * s.width,
+                           row_slopes + (WHOLE_ROW ? rank * s.slopes : 0)});
         });
         parallel(threads, [&](int rank, int got) {
             if (g.d_x) {
@@ -303,7 +325,8 @@ struct Backward : Recurrence<Cell> {
                     for (Size k = p.lengths[b] * p.I; k < p.T * p.I; ++k) g.d_x[b * p.T * p.I + k] = 0.0f;
             }
             weight_gradients(p, g, s, steps, share(s.panels, rank, got),
-                             WeightBuffers(sums + rank * WeightBuffers::numbers(p, s), p, s));
+                             WeightBuffers(copies + rank * WeightBuffers::copies(p),
+                                           sums + rank * WeightBuffers::sums(p, s), p, s));
             extra_gradient(p, g, s, steps, share(s.blocks, rank, got));
         });
         return SEQLOOM_DONE;

@@ -75,10 +75,10 @@ using Addresses = std::vector<Address>;
 
 // sizes: B, T, I, H, then the strides x_row, x_step, output_row, output_step.
 // addresses: lengths, x, w_ih, w_hh, b_ih, b_hh, extra, state, output, final_state, reserve.
-SeqloomLayer layer_of(int cell, int threads, bool reverse, const std::vector<std::int64_t>& sizes,
+SeqloomLayer layer_of(int cell, int numbers, int threads, bool reverse, const std::vector<std::int64_t>& sizes,
                       const Addresses& a) {
     SeqloomLayer p = {};
-    p.cell = cell, p.threads = threads, p.reverse = reverse;
+    p.cell = cell, p.numbers = numbers, p.threads = threads, p.reverse = reverse;
     p.B = sizes.at(0), p.T = sizes.at(1), p.I = sizes.at(2), p.H = sizes.at(3);
     p.x_row = sizes.at(4), p.x_step = sizes.at(5), p.output_row = sizes.at(6), p.output_step = sizes.at(7);
     p.lengths = at<const std::int64_t>(a.at(0));
@@ -90,8 +90,9 @@ SeqloomLayer layer_of(int cell, int threads, bool reverse, const std::vector<std
     return p;
 }
 
-void forward(int cell, int threads, bool reverse, const std::vector<std::int64_t>& sizes, const Addresses& addresses) {
-    SeqloomLayer layer = layer_of(cell, threads, reverse, sizes, addresses);
+void forward(int cell, int numbers, int threads, bool reverse, const std::vector<std::int64_t>& sizes,
+             const Addresses& addresses) {
+    SeqloomLayer layer = layer_of(cell, numbers, threads, reverse, sizes, addresses);
     ++calls;
     SeqloomStatus status;
     {
@@ -102,9 +103,9 @@ void forward(int cell, int threads, bool reverse, const std::vector<std::int64_t
 }
 
 // gradients: d_output, d_final, d_x, d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_extra, d_state.
-void backward(int cell, int threads, bool reverse, const std::vector<std::int64_t>& sizes, const Addresses& addresses,
-              const Addresses& g, std::int64_t d_output_row, std::int64_t d_output_step) {
-    SeqloomLayer layer = layer_of(cell, threads, reverse, sizes, addresses);
+void backward(int cell, int numbers, int threads, bool reverse, const std::vector<std::int64_t>& sizes,
+              const Addresses& addresses, const Addresses& g, std::int64_t d_output_row, std::int64_t d_output_step) {
+    SeqloomLayer layer = layer_of(cell, numbers, threads, reverse, sizes, addresses);
     SeqloomGradients gradients = {
         at<const float>(g.at(0)), d_output_row, d_output_step, at<const float>(g.at(1)), at<float>(g.at(2)),
         at<float>(g.at(3)), at<float>(g.at(4)), at<float>(g.at(5)), at<float>(g.at(6)), at<float>(g.at(7)),
@@ -230,6 +231,7 @@ NB_MODULE(_native, m) {
     m.def("instruction_sets", &instruction_sets, "Instruction sets that are compiled in and run here, fastest first.");
     m.def("use", &use, "Choose one of them.");
     m.def("instruction_set", [] { return kernels()->name; }, "The one in use.");
+    m.def("bfloat16_pays", [] { return kernels()->bfloat16_pays() != 0; }, "Whether its products are the faster ones.");
     m.def("reserve", [](int cell, std::int64_t H) { return kernels()->reserve(cell, H); });
     m.def("calls", [] { return calls.load(); }, "How often a kernel has run forward in this process.");
     m.def("poison", [](bool on) { seqloom_poison(on); }, "Fill scratch memory with NaN, for tests.");

@@ -35,16 +35,33 @@ INLINE auto with_cell(std::int32_t cell, const Body& body) {
 
 int supported() { return SEQLOOM_SUPPORTED; }
 
+// It needs an instruction for pairs, and a processor that starts one in every cycle: Intel's need two cycles for it.
+int bfloat16_pays() {
+#if defined(__AVX512BF16__)
+    return __builtin_cpu_is("amd");
+#else
+    return 0;
+#endif
+}
+
 std::int64_t reserve(std::int32_t cell, std::int64_t H) {
     return with_cell(cell, [&](auto kind) {
         return std::int64_t(typename Recurrence<decltype(kind)>::Sizes(H).reserve);
     });
 }
 SeqloomStatus forward(const SeqloomLayer* layer) {
-    return with_cell(layer->cell, [&](auto kind) { return Recurrence<decltype(kind)>::forward(*layer); });
+    return with_cell(layer->cell, [&](auto kind) {
+        using Layer = Recurrence<decltype(kind)>;
+        return layer->numbers == SEQLOOM_BFLOAT16 ? Layer::template forward<Pair>(*layer)
+                                                  : Layer::template forward<float>(*layer);
+    });
 }
 SeqloomStatus backward(const SeqloomLayer* layer, const SeqloomGradients* gradients) {
-    return with_cell(layer->cell, [&](auto kind) { return Backward<decltype(kind)>::backward(*layer, *gradients); });
+    return with_cell(layer->cell, [&](auto kind) {
+        using Cell = decltype(kind);
+        return layer->numbers == SEQLOOM_BFLOAT16 ? Backward<Cell, Pair>::backward(*layer, *gradients)
+                                                  : Backward<Cell, float>::backward(*layer, *gradients);
+    });
 }
 
 // Calls body with a null pointer of the stepper that the numbers of a cell and of SeqloomNumbers mean.
@@ -53,7 +70,7 @@ INLINE auto with_stepper(std::int32_t cell, std::int32_t numbers, const Body& bo
     return with_cell(cell, [&](auto kind) {
         using Cell = decltype(kind);
         switch (numbers) {
-            case SEQLOOM_BFLOAT16: return body(static_cast<Stepper<Cell, BFloat16>*>(nullptr));
+            case SEQLOOM_BFLOAT16: return body(static_cast<Stepper<Cell, Pair>*>(nullptr));
             case SEQLOOM_INT8: return body(static_cast<Stepper<Cell, Int8>*>(nullptr));
             default: return body(static_cast<Stepper<Cell, float>*>(nullptr));
         }
@@ -85,8 +102,9 @@ void stepper_free(void* stepper, std::int32_t cell, std::int32_t numbers) {
 #define TEXT(isa) TEXT_(isa)
 
 extern "C" const SeqloomKernels* NAME(SEQLOOM_ISA)() {
-    static const SeqloomKernels kernels = {TEXT(SEQLOOM_ISA), supported,    reserve, forward, backward,
-                                           scan_forward,      scan_backward, stepper, steps,   stepper_free,
-                                           multiply_adds,     read_rounds};
+    static const SeqloomKernels kernels = {TEXT(SEQLOOM_ISA), supported,     bfloat16_pays, reserve,
+                                           forward,           backward,      scan_forward,  scan_backward,
+                                           stepper,           steps,         stepper_free,  multiply_adds,
+                                           read_rounds};
     return &kernels;
 }

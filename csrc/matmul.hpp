@@ -1,11 +1,13 @@
 // Products of rows with packed weights, and sums of outer products: all the multiplication there is.
 //
+// All loops count elements: numbers, or pairs of them, see numbers.hpp.
+//
 // Each number is summed over k = 0, 1, 2, ... in the same order and in the same stretches of about CHAIN numbers,
 // whatever tile it falls into. So no result depends on its neighbours in the batch, on padding, on chunks or on
 // threads. Summing stretches apart keeps the rounding error small: one long chain loses a bit for every factor of four.
 #pragma once
 
-#include "vec.hpp"
+#include "numbers.hpp"
 
 namespace {
 
@@ -26,23 +28,23 @@ INLINE Run piece_of(Run run) {
 }
 
 // totals[r][p][v] += one stretch of MR rows, from `base` on, times P neighbouring panels of NV vectors.
-template <int NV, int MR, int P, class Number>
-__attribute__((noinline)) void tile(const float* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
+template <int NV, int MR, int P, class Row, class Number>
+__attribute__((noinline)) void tile(const Row* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
                                     std::ptrdiff_t panel, Vec* totals) {
     Vec sum[MR][P][NV] = {};
-    const float* row[MR];
+    const Row* row[MR];
 #pragma GCC unroll 32
     for (int r = 0; r < MR; ++r) row[r] = rows[r];
     for (std::ptrdiff_t block = 0; block < run.blocks; ++block, base += run.stride)
         for (std::ptrdiff_t k = base; k < base + run.inner; ++k, weights += NV * LANES) {
-            Vec w[P][NV];
+            decltype(load(weights)) w[P][NV];
 #pragma GCC unroll 4
             for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
                 for (int v = 0; v < NV; ++v) w[p][v] = load(weights + p * panel + v * LANES);
 #pragma GCC unroll 32
             for (int r = 0; r < MR; ++r) {
-                Vec x = all(row[r][k]);
+                auto x = all(row[r][k]);
 #pragma GCC unroll 4
                 for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
@@ -58,8 +60,8 @@ __attribute__((noinline)) void tile(const float* const* rows, std::ptrdiff_t bas
 }
 
 // Calls `tile` with the number of rows as a constant.
-template <int NV, int MR, int P, class Number>
-INLINE void tile_of(int height, const float* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
+template <int NV, int MR, int P, class Row, class Number>
+INLINE void tile_of(int height, const Row* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
                     std::ptrdiff_t panel, Vec* totals) {
     if constexpr (MR > 0) {
         if (height == MR)
@@ -70,8 +72,8 @@ INLINE void tile_of(int height, const float* const* rows, std::ptrdiff_t base, R
 }
 
 // Some rows times P panels. A stretch of the weights stays in the nearest cache while all rows pass.
-template <int NV, int HEIGHT, int P, class Number, class Start, class Emit>
-INLINE void multiply_panels(const float* const* rows, std::ptrdiff_t first_row, std::ptrdiff_t count, Run run,
+template <int NV, int HEIGHT, int P, class Row, class Number, class Start, class Emit>
+INLINE void multiply_panels(const Row* const* rows, std::ptrdiff_t first_row, std::ptrdiff_t count, Run run,
                             const Number* weights, std::ptrdiff_t panel, std::ptrdiff_t first_panel, Vec* totals,
                             const Start& start, const Emit& emit) {
     for (std::ptrdiff_t r = 0; r < count; ++r)
@@ -98,8 +100,8 @@ INLINE void multiply_panels(const float* const* rows, std::ptrdiff_t first_row, 
 
 // Rows times the panels first..last of packed weights; a panel holds (k, NV * LANES) of them.
 // `start(row, panel, v)` gives each sum its first value, `emit(row, panel, Vec[NV])` takes its last.
-template <int NV, class Number, class Start, class Emit>
-void multiply(const float* const* rows, std::ptrdiff_t count, Run run, const Number* weights, std::ptrdiff_t first,
+template <int NV, class Row, class Number, class Start, class Emit>
+void multiply(const Row* const* rows, std::ptrdiff_t count, Run run, const Number* weights, std::ptrdiff_t first,
               std::ptrdiff_t last, const Start& start, const Emit& emit) {
     constexpr int HEIGHT = ACCUMULATORS / NV;                // rows that fit into the registers
     constexpr int FEW = HEIGHT / 4 > 0 ? HEIGHT / 4 : 1;     // so few rows leave registers for four panels at once
@@ -117,18 +119,18 @@ void multiply(const float* const* rows, std::ptrdiff_t count, Run run, const Num
 }
 
 // sums[m] += sum over k of left[k][m] * right[k], for MR values of m and NV vectors.
-template <int NV, int MR>
-__attribute__((noinline)) void outer_tile(const float* left, std::ptrdiff_t left_stride, const float* right,
+template <int NV, int MR, class Number>
+__attribute__((noinline)) void outer_tile(const Number* left, std::ptrdiff_t left_stride, const Number* right,
                                           std::ptrdiff_t right_stride, std::ptrdiff_t count, float* sums,
                                           std::ptrdiff_t stride) {
     Vec sum[MR][NV] = {};
     for (std::ptrdiff_t k = 0; k < count; ++k, left += left_stride, right += right_stride) {
-        Vec w[NV];
+        decltype(load(right)) w[NV];
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) w[v] = load(right + v * LANES);
 #pragma GCC unroll 32
         for (int r = 0; r < MR; ++r) {
-            Vec a = all(left[r]);
+            auto a = all(left[r]);
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) sum[r][v] = fma(a, w[v], sum[r][v]);
         }
@@ -142,8 +144,8 @@ __attribute__((noinline)) void outer_tile(const float* left, std::ptrdiff_t left
         }
 }
 
-template <int NV, int MR>
-INLINE void outer_tile_of(int height, const float* left, std::ptrdiff_t left_stride, const float* right,
+template <int NV, int MR, class Number>
+INLINE void outer_tile_of(int height, const Number* left, std::ptrdiff_t left_stride, const Number* right,
                           std::ptrdiff_t right_stride, std::ptrdiff_t count, float* sums, std::ptrdiff_t stride) {
     if constexpr (MR > 0) {
         if (height == MR)
@@ -154,8 +156,8 @@ INLINE void outer_tile_of(int height, const float* left, std::ptrdiff_t left_str
 }
 
 // sums (size, stride) += sum over k of left[k] (size,) times right[k] (NV * LANES,).
-template <int NV>
-void add_outer(const float* left, std::ptrdiff_t left_stride, const float* right, std::ptrdiff_t right_stride,
+template <int NV, class Number>
+void add_outer(const Number* left, std::ptrdiff_t left_stride, const Number* right, std::ptrdiff_t right_stride,
                std::ptrdiff_t count, std::ptrdiff_t size, float* sums, std::ptrdiff_t stride) {
     constexpr int HEIGHT = ACCUMULATORS / NV;
     const std::ptrdiff_t tiles = (size + HEIGHT - 1) / HEIGHT;

@@ -12,7 +12,7 @@ INLINE Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
 
 // Scratch that is freed at the end of the scope.
 struct Scratch {
-    static constexpr int MOST = 24;
+    static constexpr int MOST = 32;
     void* held[MOST];
     int count = 0;
     bool failed = false;

@@ -36,11 +36,12 @@ struct Recurrence {
 
     // ---- packing ----------------------------------------------------------------------------------------------
 
-    // (G*H, N) to panels of (N, NV * LANES), gates side by side for each block of units; zeros beyond H.
+    // (G*H, N) to panels of (elements of N, NV * LANES), gates side by side for each block of units; zeros beyond H.
     // `scales` (panels, NV * LANES) is what whole numbers are to be multiplied by.
     template <class Number>
     static void pack(const float* weight, Size N, const Sizes& s, Part panels, Number* packed, float* scales) {
         constexpr Size TOGETHER = 64;  // so much of a panel stays in the nearest cache while its columns are written
+        const Size length = elements<Number>(N), all_numbers = length * numbers_in<Number>;
         for (Size p = panels.first; p < panels.last; ++p) {
             if constexpr (scaled<Number>)
                 for (int column = 0; column < NV * LANES; ++column) {
@@ -52,13 +53,14 @@ struct Recurrence {
                     }
                     scales[p * NV * LANES + column] = largest > 0.0f ? largest / 127.0f : 1.0f;
                 }
-            for (Size first = 0; first < N; first += TOGETHER) {
-                const Size last = first + TOGETHER < N ? first + TOGETHER : N;
+            for (Size first = 0; first < all_numbers; first += TOGETHER) {
+                const Size last = first + TOGETHER < all_numbers ? first + TOGETHER : all_numbers;
                 for (int column = 0; column < NV * LANES; ++column) {
                     const float* from = row_of(weight, N, s, p, column);
                     const float scale = scaled<Number> ? scales[p * NV * LANES + column] : 1.0f;
-                    Number* to = packed + p * N * NV * LANES + column;
-                    for (Size k = first; k < last; ++k) put(from ? from[k] / scale : 0.0f, to + k * NV * LANES);
+                    Number* to = packed + p * length * NV * LANES + column;
+                    for (Size k = first; k < last; ++k)
+                        put(from && k < N ? from[k] / scale : 0.0f, to, k, NV * LANES);
                 }
             }
         }
@@ -79,19 +81,22 @@ struct Recurrence {
                       load_some(vector + g * s.H + block * LANES, s.H - block * LANES));
     }
 
-    // The same weights for the way back: panels of (blocks * G * LANES, 4 * LANES), k in the order of the slopes.
-    static void pack_back(const float* weight, Size N, const Sizes& s, const int* gate_of, Part panels, float* packed) {
+    // The same weights for the way back: panels of (blocks * G * LANES numbers, 4 * LANES), in the order of the slopes.
+    template <class Number>
+    static void pack_back(const float* weight, Size N, const Sizes& s, const int* gate_of, Part panels,
+                          Number* packed) {
+        constexpr int STEP = numbers_in<Number>;
         for (Size p = panels.first; p < panels.last; ++p) {
-            float* to = packed + p * s.blocks * G * LANES * 4 * LANES;
+            Number* to = packed + p * s.blocks * G * LANES / STEP * 4 * LANES;
             for (Size block = 0; block < s.blocks; ++block)
                 for (int g = 0; g < G; ++g)
-                    for (int lane = 0; lane < LANES; ++lane, to += 4 * LANES) {
-                        Size unit = block * LANES + lane;
-                        const float* from = weight + (gate_of[g] * s.H + unit) * N + p * 4 * LANES;
+                    for (int lane = 0; lane < LANES; lane += STEP, to += 4 * LANES)
                         for (int v = 0; v < 4; ++v)
-                            store(to + v * LANES,
-                                  unit < s.H ? load_some(from + v * LANES, N - (p * 4 + v) * LANES) : Vec{});
-                    }
+                            weave(to + v * LANES, [&](int j) {
+                                const Size unit = block * LANES + lane + j, first = (p * 4 + v) * LANES;
+                                return unit < s.H ? load_some(weight + (gate_of[g] * s.H + unit) * N + first, N - first)
+                                                  : Vec{};
+                            });
         }
     }
 
@@ -107,9 +112,11 @@ struct Recurrence {
 
     // ---- one step of the cell -----------------------------------------------------------------------------------
 
-    // Takes the sums of one panel: the cell's arithmetic for its UPP blocks of units.
+    // Takes the sums of one panel: the cell's arithmetic for its UPP blocks of units. `copy` is h as the next step's
+    // products read it.
+    template <class Row>
     static INLINE void finish(const Sizes& s, Size panel, const Vec* sums, float* keep, const float* h, float* memory,
-                              const float* extra, float* output) {
+                              const float* extra, float* output, Row* copy) {
         for (int j = 0; j < UPP; ++j) {
             Size block = panel * UPP + j, left = s.H - block * LANES;
             if (left <= 0) break;
@@ -121,6 +128,7 @@ struct Recurrence {
             for (int m = 0; m < M; ++m) store(memory + (m * s.blocks + block) * LANES, carried[m]);
             for (int k = 0; k < K; ++k) store(keep + (block * K + k) * LANES, kept[k]);
             store_some(output + block * LANES, after, left);
+            store(copy + elements<Row>(block * LANES), units_only(after, s.H, block));
         }
     }
 
@@ -133,8 +141,8 @@ struct Recurrence {
         float *scale_ih, *scale_hh, *b_ih, *b_hh, *extra;
 
         Weights(Size I, const Sizes& s, Scratch& scratch)
-            : w_ih(scratch.take<Number>(s.panels * I * NV * LANES)),
-              w_hh(scratch.take<Number>(s.panels * s.H * NV * LANES)),
+            : w_ih(scratch.take<Number>(s.panels * elements<Number>(I) * NV * LANES)),
+              w_hh(scratch.take<Number>(s.panels * elements<Number>(s.H) * NV * LANES)),
               scale_ih(scratch.take<float>(scaled<Number> ? s.panels * NV * LANES : 0)),
               scale_hh(scratch.take<float>(scaled<Number> ? s.panels * NV * LANES : 0)),
               b_ih(scratch.take<float>(s.blocks * G * LANES)),
@@ -180,37 +188,62 @@ struct Recurrence {
         SeqloomBarrier* barrier;
     };
 
+    template <class Row>
     struct Buffers {
-        const float** pointers;  // (STEPS_TIMES_ROWS + count)
-        float** keeps;           // likewise
-        float* blocks;           // (steps of a block, rows, reserve), where nothing is reserved
-        float* memory;           // (rows, M, width)
-        float* sums;             // (rows, G, width), where cells wait for the whole row
+        const Row** pointers;  // (STEPS_TIMES_ROWS + count)
+        float** keeps;         // likewise
+        float* blocks;         // (steps of a block, rows, reserve), where nothing is reserved
+        float* memory;         // (rows, M, width)
+        float* sums;           // (rows, G, width), where cells wait for the whole row
+        // Copies that products read: (STEPS_TIMES_ROWS + count, I) and (even and odd steps, count, width). Where the
+        // numbers lie, rows are often a multiple of the page apart and push each other out of the nearest cache.
+        Row *x, *h;
     };
 
     // Buffers for one thread and at most so many rows of which nothing is reserved.
-    static Buffers buffers(Size rows, const Sizes& s, Scratch& scratch) {
+    template <class Row>
+    static Buffers<Row> buffers(Size rows, Size I, const Sizes& s, Scratch& scratch) {
         const Size each = rows + STEPS_TIMES_ROWS;
-        return {scratch.take<const float*>(each), scratch.take<float*>(each), scratch.take<float>(each * s.reserve),
-                scratch.take<float>(rows * M * s.width), scratch.take<float>(sums_numbers(rows, s))};
+        return {scratch.take<const Row*>(each),
+                scratch.take<float*>(each),
+                scratch.take<float>(each * s.reserve),
+                scratch.take<float>(rows * M * s.width),
+                scratch.take<float>(sums_numbers(rows, s)),
+                scratch.take<Row>(each * x_stride<Row>(I)),
+                scratch.take<Row>(2 * rows * h_stride<Row>(s))};
     }
 
     static Size sums_numbers(Size rows, const Sizes& s) { return WHOLE_ROW ? rows * G * s.width : 0; }
+    static constexpr Size GAP = 16;  // keeps the strides of copies off powers of two
+    template <class Row>
+    static Size x_stride(Size I) {
+        return elements<Row>(I) + GAP;
+    }
+    template <class Row>
+    static Size h_stride(const Sizes& s) {
+        return elements<Row>(s.width) + GAP;
+    }
 
     static Size block_steps(Size count) { return count >= STEPS_TIMES_ROWS ? 1 : STEPS_TIMES_ROWS / (count ? count : 1); }
 
-    template <class Number>
+    template <class Number, class Row = typename Kind<Number>::Row>
     static void forward_team(const SeqloomLayer& p, const Sizes& s, const Weights<Number>& w, const Team& team,
-                             const Buffers& buffers) {
+                             const Buffers<Row>& buffers) {
         const Part panels = share(s.panels, team.rank, team.members);
         const Size steps = team.count ? p.lengths[team.rows[0]] : 0, together = block_steps(team.count);
         auto memory = [&](Size r) { return buffers.memory + r * M * s.width; };
+        auto copy_of_h = [&](Size r, Size t) {  // before step t
+            return buffers.h + (t % 2 * team.count + r) * h_stride<Row>(s);
+        };
         for (Size r = 0; r < team.count; ++r)
-            for (int m = 0; m < M; ++m)
-                for (Size block = panels.first * UPP; block < panels.last * UPP; ++block)
-                    store(memory(r) + (m * s.blocks + block) * LANES,
-                          load_some(p.state + ((m + 1) * p.B + team.rows[r]) * p.H + block * LANES,
-                                    s.H - block * LANES));
+            for (Size block = panels.first * UPP; block < panels.last * UPP; ++block) {
+                const Size left = s.H - block * LANES;
+                const float* from = p.state + team.rows[r] * p.H + block * LANES;
+                store(copy_of_h(r, 0) + elements<Row>(block * LANES), load_some(from, left));
+                for (int m = 0; m < M; ++m)
+                    store(memory(r) + (m * s.blocks + block) * LANES, load_some(from + (m + 1) * p.B * p.H, left));
+            }
+        if (team.members > 1) seqloom_wait(team.barrier, team.members);
         Size active = team.count;
         for (Size first = 0; first < steps; first += together) {
             const Size last = first + together < steps ? first + together : steps;
@@ -219,13 +252,15 @@ struct Recurrence {
                 while (still > 0 && p.lengths[team.rows[still - 1]] <= t) --still;
                 for (Size r = 0; r < still; ++r, ++products) {
                     Size b = team.rows[r];
-                    buffers.pointers[products] = x_at(p, b, t);
+                    Row* copy = buffers.x + products * x_stride<Row>(p.I);
+                    to_row(x_at(p, b, t), p.I, copy);
+                    buffers.pointers[products] = copy;
                     buffers.keeps[products] = p.reserve ? p.reserve + (b * p.T + place(p, b, t)) * s.reserve
                                                         : buffers.blocks + ((t - first) * team.count + r) * s.reserve;
                 }
             }
             multiply<NV>(
-                buffers.pointers, products, dense(p.I), w.w_ih, panels.first, panels.last,
+                buffers.pointers, products, dense(elements<Row>(p.I)), w.w_ih, panels.first, panels.last,
                 [&](Size, Size panel, int v) { return begin<Number>(w.b_ih, panel, v); },
                 [&](Size r, Size panel, Vec* sums) {
                     end<Number>(w.scale_ih, w.b_ih, panel, sums);
@@ -234,9 +269,9 @@ struct Recurrence {
             float* const* keeps = buffers.keeps;
             for (Size t = first; t < last; ++t) {
                 while (active > 0 && p.lengths[team.rows[active - 1]] <= t) --active;
-                for (Size r = 0; r < active; ++r) buffers.pointers[r] = h_before(p, team.rows[r], t);
+                for (Size r = 0; r < active; ++r) buffers.pointers[r] = copy_of_h(r, t);
                 multiply<NV>(
-                    buffers.pointers, active, dense(p.H), w.w_hh, panels.first, panels.last,
+                    buffers.pointers, active, dense(elements<Row>(p.H)), w.w_hh, panels.first, panels.last,
                     [&](Size, Size panel, int v) { return begin<Number>(w.b_hh, panel, v); },
                     [&](Size r, Size panel, Vec* sums) {
                         end<Number>(w.scale_hh, w.b_hh, panel, sums);
@@ -244,13 +279,16 @@ struct Recurrence {
                             for (int v = 0; v < NV; ++v)
                                 store(buffers.sums + r * G * s.width + (panel * NV + v) * LANES, sums[v]);
                         else
-                            finish(s, panel, sums, keeps[r], buffers.pointers[r], memory(r), w.extra,
-                                   output_at(p, team.rows[r], t));
+                            finish(s, panel, sums, keeps[r], h_before(p, team.rows[r], t), memory(r), w.extra,
+                                   output_at(p, team.rows[r], t), copy_of_h(r, t + 1));
                     });
                 if constexpr (WHOLE_ROW)
-                    for (Size r = 0; r < active; ++r)
-                        Cell::step_row({s.H, buffers.sums + r * G * s.width, buffers.pointers[r], w.b_ih, w.b_hh,
-                                        w.extra, memory(r), keeps[r], output_at(p, team.rows[r], t)});
+                    for (Size r = 0; r < active; ++r) {
+                        float* output = output_at(p, team.rows[r], t);
+                        Cell::step_row({s.H, buffers.sums + r * G * s.width, h_before(p, team.rows[r], t), w.b_ih,
+                                        w.b_hh, w.extra, memory(r), keeps[r], output});
+                        to_row(output, s.H, copy_of_h(r, t + 1));
+                    }
                 keeps += active;
                 if (team.members > 1) seqloom_wait(team.barrier, team.members);
             }
@@ -303,21 +341,24 @@ struct Recurrence {
         return {units, threads, units ? order : dealt, first};
     }
 
+    template <class Number, class Row = typename Kind<Number>::Row>
     static SeqloomStatus forward(const SeqloomLayer& p) {
         const Sizes s(p.H);
         Scratch scratch;
         int threads = p.threads > 0 ? p.threads : 1;
         Plan whole = plan(p, s, threads, scratch), alone = plan(p, s, 1, scratch);
-        Weights<float> w(p.I, s, scratch);
+        Weights<Number> w(p.I, s, scratch);
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
         if (p.reserve) seqloom_large_pages(p.reserve, std::size_t(p.B * p.T * s.reserve) * sizeof(float));
         const Size rows = alone.most(p.B), each = rows + STEPS_TIMES_ROWS;
         const Size block = p.reserve ? 0 : each * s.reserve;
-        const float** pointers = scratch.take<const float*>(threads * each);
+        const Row** pointers = scratch.take<const Row*>(threads * each);
         float** keeps = scratch.take<float*>(threads * each);
         float* blocks = scratch.take<float>((whole.units ? 1 : threads) * block);
         float* memory = scratch.take<float>(whole.units ? rows * M * s.width : threads * rows * M * s.width);
         float* sums = scratch.take<float>(threads * sums_numbers(rows, s));
+        const Size x_each = each * x_stride<Row>(p.I), h_each = 2 * rows * h_stride<Row>(s);
+        Row *x = scratch.take<Row>(threads * x_each), *h = scratch.take<Row>(threads * h_each);
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
         SeqloomBarrier barrier = {};
         parallel(threads, [&](int rank, int got) { w.fill(p, s, rank, got); });
@@ -327,7 +368,8 @@ struct Recurrence {
             const int own = used.units ? 0 : rank;  // a team shares what it writes by units
             forward_team(p, s, w, used.team(rank, &barrier, p.B),
                          {pointers + rank * each, keeps + rank * each, blocks + own * block,
-                          memory + own * rows * M * s.width, sums + own * sums_numbers(rows, s)});
+                          memory + own * rows * M * s.width, sums + own * sums_numbers(rows, s), x + rank * x_each,
+                          h + own * h_each});
         });
         return SEQLOOM_DONE;
     }

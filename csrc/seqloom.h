@@ -1,6 +1,6 @@
 /* The native kernels' plain C interface: pointers, sizes and strides. It knows neither Python nor torch.
  *
- * Letters: B rows, T steps, I input features, H hidden units, G gates. All numbers are float32, all strides count
+ * Letters: B rows, T steps, I input features, H hidden units, G gates. All arrays are float32, all strides count
  * numbers, and the last dimension is always dense. Nothing here throws; a function that can fail returns a Status.
  */
 #pragma once
@@ -24,14 +24,15 @@ enum SeqloomCell {
     SEQLOOM_CELLS
 };
 
-/* What weights are kept in. INT8: whole numbers, and a scale for each row of the weight. */
+/* What products multiply; their sums, states and the cell's arithmetic are float32. BFLOAT16: what enters products is
+ * rounded to it, on the way back too. INT8, for live sequences: weights are whole numbers with a scale for each row. */
 enum SeqloomNumbers { SEQLOOM_FLOAT32, SEQLOOM_BFLOAT16, SEQLOOM_INT8 };
 
 enum SeqloomStatus { SEQLOOM_DONE = 0, SEQLOOM_NO_MEMORY = 1 };
 
 /* A layer in one direction over a ragged batch. Row b has `lengths[b]` valid steps; no other step is read. */
 typedef struct SeqloomLayer {
-    int32_t cell, threads, reverse;
+    int32_t cell, numbers, threads, reverse; /* numbers: FLOAT32 or BFLOAT16 */
     int64_t B, T, I, H;
     const int64_t *lengths;                                 /* (B,) */
     const float *x;                                         /* (B, T, I) */
@@ -75,6 +76,7 @@ typedef struct SeqloomScanGradients {
 typedef struct SeqloomKernels {
     const char *name;
     int (*supported)(void); /* whether this machine has it */
+    int (*bfloat16_pays)(void); /* whether its products take less time here than those of float32 */
     int64_t (*reserve)(int32_t cell, int64_t H); /* numbers kept for each step */
     enum SeqloomStatus (*forward)(const SeqloomLayer *);
     enum SeqloomStatus (*backward)(const SeqloomLayer *, const SeqloomGradients *);

@@ -19,7 +19,7 @@ struct Stepper {
     typename Layer::template Weights<Number> weights;
     Size* rows;
     std::int64_t* lengths;
-    typename Layer::Buffers buffers;
+    typename Layer::template Buffers<typename Kind<Number>::Row> buffers;
 
     Stepper(const SeqloomLayer& p, Size most)
         : layer(p),
@@ -27,7 +27,7 @@ struct Stepper {
           weights(p.I, sizes, scratch),
           rows(scratch.take<Size>(most)),
           lengths(scratch.take<std::int64_t>(most)),
-          buffers(Layer::buffers(most, sizes, scratch)) {
+          buffers(Layer::template buffers<typename Kind<Number>::Row>(most, p.I, sizes, scratch)) {
         if (scratch.failed) return;
         weights.fill(p, sizes, 0, 1);
         for (Size r = 0; r < most; ++r) rows[r] = r;

@@ -41,62 +41,6 @@ INLINE Vec load(const float* from) {
     return value;
 }
 
-// Weights of live sequences may be kept shorter than float32, since reading them is what such steps wait for. They
-// become float32 as they are read.
-struct BFloat16 {
-    std::uint16_t bits;
-};
-typedef std::int8_t Int8;
-
-INLINE Vec load(const BFloat16* from) {
-#if defined(__AVX512F__)
-    __m512i wide = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-    return Vec(_mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, wide, 16)));
-#elif defined(__AVX2__)
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-    return Vec(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
-#else
-    Vec value;
-    for (int k = 0; k < LANES; ++k) {
-        const std::uint32_t bits = std::uint32_t(from[k].bits) << 16;
-        float one;
-        std::memcpy(&one, &bits, sizeof one);
-        value[k] = one;
-    }
-    return value;
-#endif
-}
-
-INLINE Vec load(const Int8* from) {
-#if defined(__AVX512F__)
-    __m512i wide = _mm512_maskz_cvtepi8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-    return Vec(_mm512_maskz_cvtepi32_ps(0xFFFF, wide));
-#elif defined(__AVX2__)
-    return Vec(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)))));
-#else
-    Vec value;
-    for (int k = 0; k < LANES; ++k) value[k] = float(from[k]);
-    return value;
-#endif
-}
-
-INLINE void put(float value, float* to) { *to = value; }
-
-// To the nearest, ties to even.
-INLINE void put(float value, BFloat16* to) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    to->bits = std::uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-// A whole number in -127..127.
-INLINE void put(float value, Int8* to) { *to = Int8(value < 0 ? value - 0.5f : value + 0.5f); }
-
-template <class Number>
-constexpr bool scaled = false;  // whether each column of weights has a scale of its own
-template <>
-constexpr bool scaled<Int8> = true;
-
 INLINE void store(float* to, Vec value) { std::memcpy(to, &value, sizeof value); }
 
 // The first `count` lanes, zeros behind them.

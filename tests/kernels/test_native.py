@@ -6,9 +6,11 @@ import copy
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -34,6 +36,14 @@ SETS: list[str] = [] if isinstance(LIBRARY, str) else LIBRARY.instruction_sets()
 CELLS = list(native.CELLS)
 every_cell = pytest.mark.parametrize("kind", CELLS)
 every_set = pytest.mark.parametrize("instructions", SETS)
+both_numbers = pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+
+
+@contextmanager
+def arithmetic(low: bool) -> Iterator[None]:
+    """Products of float32, or of bfloat16, whether that pays on this processor or not."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=low), patch.object(native, "bfloat16_pays", lambda: True):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -147,12 +157,42 @@ def test_as_exact_as_the_plain_loop(
 
 @every_set
 @every_cell
+@pytest.mark.parametrize("lengths", [LENGTHS["odd"], LENGTHS["many"]], ids=["odd", "many"])
+@pytest.mark.parametrize("sizes", [(1, 17), (63, 70)], ids=str)
+def test_bfloat16_is_as_exact_as_the_plain_loop_with_it(
+    instructions: str, kind: type[Cell], lengths: list[int], sizes: tuple[int, int]
+) -> None:
+    """Within four times that loop's error, and not the results of float32."""
+    LIBRARY.use(instructions)
+    if kind in DRAWS and sizes[0] == 1:
+        sizes = (2, sizes[1])
+    wrong, allowed = [], []
+    for seed in range(5):
+        p, truths, _ = yardstick(kind, tuple(lengths), sizes, seed)
+        with arithmetic(True):
+            fast, plain = results(native, *p), results(reference, *p)
+        units = [torch.finfo(torch.bfloat16).eps * max(1.0, largest(truth)) for truth in truths]
+        wrong.append([largest(found - truth) for found, truth in zip(fast, truths, strict=True)])
+        allowed.append([max(largest(a - b), unit) for a, b, unit in zip(plain, truths, units, strict=True)])
+    for found, loop in zip(zip(*wrong, strict=True), zip(*allowed, strict=True), strict=True):
+        assert median(found) <= 4 * median(loop)
+    assert any(not torch.equal(a, b) for a, b in zip(fast, results(native, *p), strict=True))
+
+
+@every_set
+@every_cell
+@both_numbers
 @given(seed=st.integers(0, 2**16), data=st.data())
 @settings(max_examples=8)
 def test_bits_do_not_depend_on_neighbours_padding_chunks_or_threads(
-    instructions: str, kind: type[Cell], seed: int, data: st.DataObject
+    instructions: str, kind: type[Cell], low: bool, seed: int, data: st.DataObject
 ) -> None:
     LIBRARY.use(instructions)
+    with arithmetic(low):
+        check_bits(kind, seed, data)
+
+
+def check_bits(kind: type[Cell], seed: int, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(0, 12), min_size=1, max_size=9))
     sizes = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 70)))
     p = problem(kind, lengths, sizes, seed=seed)
@@ -175,16 +215,18 @@ whose_threads = pytest.mark.parametrize("own_pool", [False, True], ids=["torch's
 
 @every_cell
 @whose_threads
+@both_numbers
 @pytest.mark.parametrize("rows", [1, 3, 20])
-def test_gradients_do_not_depend_on_threads(kind: type[Cell], rows: int, own_pool: bool) -> None:
+def test_gradients_do_not_depend_on_threads(kind: type[Cell], rows: int, low: bool, own_pool: bool) -> None:
     """256 units and few rows: here threads share the units of a step and meet after it."""
     LIBRARY.use_own_pool(own_pool)
     p = problem(kind, [9, 4, 0, 7, 9][:rows] * (rows // 5 or 1), (30, 256))
     torch.set_num_threads(1)
-    alone = results(native, *p)
-    for threads in (2, 3):
-        torch.set_num_threads(threads)
-        assert all(torch.equal(a, b) for a, b in zip(results(native, *p), alone, strict=True))
+    with arithmetic(low):
+        alone = results(native, *p)
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            assert all(torch.equal(a, b) for a, b in zip(results(native, *p), alone, strict=True))
 
 
 def test_the_fast_kernel_really_runs() -> None:
@@ -251,7 +293,7 @@ def test_the_operators_keep_torchs_rules() -> None:
         known = native.CELLS[kind]
         weights = [w.detach().clone().requires_grad_() for w in p.cell.parameters()]
         values = p.input.values.nan_to_num().requires_grad_()
-        arguments = (values, p.input.lengths, *weights, torch.zeros(0), torch.stack(list(p.state)), known.number)
+        arguments = (values, p.input.lengths, *weights, torch.zeros(0), torch.stack(list(p.state)), known.number, 0)
         torch.library.opcheck(torch.ops.seqloom.recurrence.default, (*arguments, False, True))
         torch.library.opcheck(torch.ops.seqloom.recurrence.default, (*arguments, True, True))
 
@@ -272,7 +314,7 @@ def test_what_does_not_fit_never_reaches_the_native_code(change: dict[int, Tenso
     for place, tensor in change.items():
         arguments[place] = tensor
     with pytest.raises((ValueError, TypeError), match=message):
-        torch.ops.seqloom.recurrence(*arguments, 0, False, False)
+        torch.ops.seqloom.recurrence(*arguments, 0, 0, False, False)
 
 
 def test_compile_keeps_a_layer_whole() -> None:
@@ -282,9 +324,9 @@ def test_compile_keeps_a_layer_whole() -> None:
     def run(values: Tensor) -> Tensor:
         state = torch.stack(list(layer.cells()[0][0].initial_state(2)))
         cell = layer.cells()[0][0]
-        weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+        weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, values.new_zeros(0))
         output: Tensor
-        output, *_ = torch.ops.seqloom.recurrence(values, lengths, *weights, values.new_zeros(0), state, 0, False, True)
+        output, *_ = torch.ops.seqloom.recurrence(values, lengths, *weights, state, 0, 0, False, True)
         return output * 2
 
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
@@ -388,26 +430,53 @@ def test_live_steps_are_the_whole_to_the_bit(kind: type[Cell]) -> None:
 
 
 @every_set
+def test_bfloat16_is_used_within_automatic_casting_where_it_pays(instructions: str) -> None:
+    LIBRARY.use(instructions)
+    p = problem(LSTM, [5, 2], (7, 9))
+    full = outputs(p)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = outputs(p)
+    with arithmetic(True):
+        low = outputs(p)
+    assert not torch.equal(low[0], full[0])
+    assert torch.equal(cast[0], low[0] if LIBRARY.bfloat16_pays() else full[0])
+
+
+@every_set
 @every_cell
-@pytest.mark.parametrize(("backend", "most"), [("bfloat16", 2.0**-8), ("int8", 1 / 127)])
-def test_rounded_weights_are_rounded_and_nothing_else_is(
-    instructions: str, kind: type[Cell], backend: str, most: float
-) -> None:
+def test_live_steps_in_bfloat16_are_the_whole_to_the_bit(instructions: str, kind: type[Cell]) -> None:
+    """And they differ from those of float32 by about the rounding of what is multiplied."""
+    LIBRARY.use(instructions)
+    torch.manual_seed(3)
+    core = Recurrent(kind, 21, 40, 2)
+    steps = torch.randn(12, 21)
+    live = Live(core, backend="bfloat16")
+    assert live.stepper.backends == ["bfloat16", "bfloat16"]
+    with torch.no_grad(), arithmetic(True):
+        whole = core(Sequences.full(steps.unsqueeze(0)))[0].values[0].numpy()
+    assert np.array_equal(live.read(steps.numpy()), whole)
+    found = rounding(core, steps.numpy(), "bfloat16")
+    assert 0 < found.typical <= found.largest
+    assert 1e-5 < found.share < 2.0**-5
+
+
+@every_set
+@every_cell
+def test_weights_in_eight_bits_are_rounded_and_nothing_else_is(instructions: str, kind: type[Cell]) -> None:
     """Equal to the full arithmetic on weights that were rounded beforehand; and off by about the rounding."""
     LIBRARY.use(instructions)
     torch.manual_seed(3)
     core = Recurrent(kind, 21, 40)
     steps = torch.randn(12, 21)
-    live = Live(core, backend=backend)
-    assert live.stepper.backends == [backend]
+    live = Live(core, backend="int8")
+    assert live.stepper.backends == ["int8"]
     rounded = copy.deepcopy(core)
     with torch.no_grad():
         for name in ("weight_ih", "weight_hh"):
             weight = rounded.cells()[0][0].get_parameter(name)
             scale = weight.abs().amax(dim=1, keepdim=True) / 127
-            whole = (weight / scale).round() * scale if backend == "int8" else weight.bfloat16().float()
-            weight.copy_(whole)
+            weight.copy_((weight / scale).round() * scale)
     assert np.allclose(live.read(steps.numpy()), Live(rounded).read(steps.numpy()), atol=3e-6)
-    found = rounding(core, steps.numpy(), backend)
+    found = rounding(core, steps.numpy(), "int8")
     assert 0 < found.typical <= found.largest
-    assert 1e-5 < found.share < 4 * most
+    assert 1e-5 < found.share < 4 / 127

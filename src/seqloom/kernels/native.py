@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from enum import IntEnum
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from seqloom.cells.layer_norm_gru import LayerNormGRU
 from seqloom.cells.layer_norm_lstm import LayerNormLSTM
 from seqloom.cells.lstm import LSTM
 from seqloom.cells.peephole_lstm import PeepholeLSTM
+from seqloom.cells.relu_rnn import ReLURNN
 from seqloom.cells.rnn import RNN
 from seqloom.cells.slstm import SLSTM
 from seqloom.errors import KernelError
@@ -47,11 +49,23 @@ CELLS: dict[type[Cell], Native] = {
     LSTM: Native(0, 1),
     GRU: Native(1, 0),
     RNN: Native(2, 0),
+    ReLURNN: Native(3, 0),
     PeepholeLSTM: Native(4, 1, ("peephole",)),
     SLSTM: Native(5, 3),
     LayerNormLSTM: Native(6, 1, ("gain_ih", "gain_hh", "gain_c", "bias_c")),
     LayerNormGRU: Native(7, 0, ("gain_ih", "gain_hh")),
 }
+
+
+class Numbers(IntEnum):
+    """What products multiply, as in `enum SeqloomNumbers` of csrc/seqloom.h; `INT8` is for single steps alone.
+
+    With `BFLOAT16` what enters a product is rounded; sums, states and the cell's own arithmetic stay float32.
+    """
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    INT8 = 2
 
 
 @cache
@@ -82,14 +96,21 @@ def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step."""
     assert isinstance(cell, GatedCell)
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, extra_weights(cell))
-    output, final = layer(
-        CELLS[type(cell)].number, input.values.float(), input.lengths, weights, torch.stack(list(state))
-    )
+    begin = torch.stack(list(state)).float()
+    number, values = CELLS[type(cell)].number, input.values.float()
+    output, final = layer(number, values, input.lengths, weights, begin, numbers=casting())
     return input.with_values(output), type(state)(*final.unbind())
 
 
 def layer(
-    number: int, input: Tensor, lengths: Tensor, weights: Sequence[Tensor], state: Tensor, *, reverse: bool = False
+    number: int,
+    input: Tensor,
+    lengths: Tensor,
+    weights: Sequence[Tensor],
+    state: Tensor,
+    *,
+    reverse: bool = False,
+    numbers: Numbers = Numbers.FLOAT32,
 ) -> tuple[Tensor, Tensor]:
     """One layer in one direction.
 
@@ -100,12 +121,13 @@ def layer(
         weights: W_ih (G*H, I), W_hh (G*H, H), b_ih and b_hh (G*H,), and the cell's further ones, (n * H,).
         state: (1 + memories, B, H), h first.
         reverse: read each row from its true end.
+        numbers: what products multiply, forward and back.
 
     Returns:
         Outputs (B, T, H), zero on padding, and the final state, shaped like the one before.
     """
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (input, state, *weights))
-    output, final, _ = torch.ops.seqloom.recurrence(input, lengths, *weights, state, number, reverse, keep)
+    output, final, _ = torch.ops.seqloom.recurrence(input, lengths, *weights, state, number, numbers, reverse, keep)
     return output, final
 
 
@@ -116,9 +138,22 @@ def extra_weights(cell: GatedCell) -> Tensor:
 
 
 def computes(values: Tensor) -> bool:
-    """Whether values are float32, or what automatic casting made of it: the recurrence then still runs in float32."""
-    lowered = values.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu")
-    return values.dtype == torch.float32 or lowered
+    """Whether values are float32, or what automatic casting made of them."""
+    return values.dtype == torch.float32 or (values.dtype == torch.bfloat16 and _lowered())
+
+
+def casting() -> Numbers:
+    """What products multiply: bfloat16 within automatic casting to it where that is the faster one, else float32."""
+    return Numbers.BFLOAT16 if _lowered() and bfloat16_pays() else Numbers.FLOAT32
+
+
+def bfloat16_pays() -> bool:
+    """Whether products of bfloat16 take less time than those of float32 on this processor."""
+    return bool(module().bfloat16_pays())
+
+
+def _lowered() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def module() -> ModuleType:
@@ -143,11 +178,11 @@ def _layer(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor, out
 
 _SCHEMA = (
     "(Tensor x, Tensor lengths, Tensor w_ih, Tensor w_hh, Tensor b_ih, Tensor b_hh, Tensor extra, Tensor state, "
-    "int cell, bool reverse, bool keep) -> (Tensor, Tensor, Tensor)"
+    "int cell, int numbers, bool reverse, bool keep) -> (Tensor, Tensor, Tensor)"
 )
 _BACKWARD = (
     "(Tensor d_output, Tensor d_final, Tensor x, Tensor lengths, Tensor w_ih, Tensor w_hh, Tensor b_ih, Tensor b_hh, "
-    "Tensor extra, Tensor state, Tensor output, Tensor reserve, int cell, bool reverse, bool need_x) "
+    "Tensor extra, Tensor state, Tensor output, Tensor reserve, int cell, int numbers, bool reverse, bool need_x) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 torch.library.define("seqloom::recurrence", _SCHEMA)
@@ -159,26 +194,26 @@ torch.library.define("seqloom::recurrence_backward", _BACKWARD)
 
 @torch.library.impl("seqloom::recurrence", "CPU")
 def _recurrence(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *weights, state, cell, reverse, keep = rest
+    *weights, state, cell, numbers, reverse, keep = rest
     native = module()
-    _check(x, lengths, weights, state)
+    _check(x, lengths, weights, state, numbers)
     x, lengths, state = dense(x), lengths.contiguous(), state.contiguous()
     weights = [weight.contiguous() for weight in weights]
     output, final, reserve = _empty(x, state, native.reserve(cell, state.shape[-1]) if keep else 0)
     sizes, addresses = _layer(x, lengths, weights, state, [output, final, reserve])
     if not keep:
         addresses[-1] = 0
-    native.forward(cell, torch.get_num_threads(), reverse, sizes, addresses)
+    native.forward(cell, numbers, torch.get_num_threads(), reverse, sizes, addresses)
     return output, final, reserve
 
 
 @torch.library.register_fake("seqloom::recurrence")  # type: ignore[untyped-decorator]
 def _(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *_weights, state, cell, _reverse, keep = rest
+    *_weights, state, cell, _numbers, _reverse, keep = rest
     return _empty(x, state, module().reserve(cell, state.shape[-1]) if keep else 0)
 
 
-def _check(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor) -> None:
+def _check(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor, numbers: int) -> None:
     """Addresses go to the native code as they are, so whatever does not fit must stop here."""
     (B, T, features), (_, rows, H), gates = x.shape, state.shape, len(weights[0])
     shapes = [tuple(weight.shape) for weight in weights[:4]]
@@ -191,6 +226,8 @@ def _check(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor) -> 
         raise ValueError(f"lengths are {lengths.tolist()}; expected {B} numbers, each in 0..{T}")
     if any(tensor.dtype != torch.float32 for tensor in (x, state, *weights)) or lengths.dtype != torch.int64:
         raise TypeError("x, state and weights must be float32 and lengths int64")
+    if numbers not in (Numbers.FLOAT32, Numbers.BFLOAT16):
+        raise ValueError(f"layers multiply {Numbers.FLOAT32!r} or {Numbers.BFLOAT16!r}, got {numbers}")
 
 
 def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -204,7 +241,7 @@ def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Ten
 def _recurrence_backward(
     d_output: Tensor, d_final: Tensor, x: Tensor, lengths: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
-    *weights, state, output, reserve, cell, reverse, need_x = rest
+    *weights, state, output, reserve, cell, numbers, reverse, need_x = rest
     d_output, d_final, x, output = dense(d_output), d_final.contiguous(), dense(x), dense(output)
     lengths, state = lengths.contiguous(), state.contiguous()
     weights = [weight.contiguous() for weight in weights]
@@ -213,14 +250,14 @@ def _recurrence_backward(
     gradients = [d_output.data_ptr(), d_final.data_ptr(), *(gradient.data_ptr() for gradient in found)]
     if not need_x:
         gradients[2] = 0
-    threads = torch.get_num_threads()
-    module().backward(cell, threads, reverse, sizes, addresses, gradients, d_output.stride(0), d_output.stride(1))
+    how = (cell, numbers, torch.get_num_threads(), reverse)
+    module().backward(*how, sizes, addresses, gradients, d_output.stride(0), d_output.stride(1))
     return found
 
 
 @torch.library.register_fake("seqloom::recurrence_backward")  # type: ignore[untyped-decorator]
 def _(d_output: Tensor, d_final: Tensor, x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    *weights, state, _output, _reserve, _cell, _reverse, need_x = rest
+    *weights, state, _output, _reserve, _cell, _numbers, _reverse, need_x = rest
     return _empty_gradients(x, weights, state, need_x)
 
 
@@ -230,7 +267,8 @@ def _empty_gradients(x: Tensor, weights: list[Tensor], state: Tensor, need_x: bo
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, ctx.cell, ctx.reverse, keep = inputs
+    *tensors, cell, numbers, reverse, keep = inputs
+    ctx.how = (cell, numbers, reverse)
     if keep:
         ctx.save_for_backward(*tensors, output[0], output[2])
 
@@ -238,9 +276,9 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, T
 def _gradients(ctx: Any, d_output: Tensor, d_final: Tensor, _d_reserve: Tensor) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     need_x = ctx.needs_input_grad[0]
-    d_x, *others = torch.ops.seqloom.recurrence_backward(d_output, d_final, *saved, ctx.cell, ctx.reverse, need_x)
+    d_x, *others = torch.ops.seqloom.recurrence_backward(d_output, d_final, *saved, *ctx.how, need_x)
     *d_weights, d_state = others
-    return (d_x if need_x else None, None, *d_weights, d_state, None, None, None)
+    return (d_x if need_x else None, None, *d_weights, d_state, None, None, None, None)
 
 
 def _no_second(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,4 +1,7 @@
-"""The native steps with weights in bfloat16, half as long to read as float32; see `steps_int8`."""
+"""The native steps with products in bfloat16, whose weights are half as long to read as float32; see `steps_int8`.
+
+To the bit what a whole layer gives that multiplies bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import numpy.typing as npt
 
 from seqloom.cells.cell import Cell
 from seqloom.kernels import steps_native
-from seqloom.kernels.steps_native import Numbers, why_not
+from seqloom.kernels.native import Numbers
+from seqloom.kernels.steps_native import why_not
 
 __all__ = ["make", "why_not"]
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from seqloom.cells.cell import Cell
 from seqloom.kernels import steps_native
-from seqloom.kernels.steps_native import Numbers, why_not
+from seqloom.kernels.native import Numbers
+from seqloom.kernels.steps_native import why_not
 
 __all__ = ["make", "why_not"]
 

@@ -6,7 +6,6 @@ The code is that of whole layers, so on one instruction set the steps give, to t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from seqloom.cells.cell import Cell, GatedCell
-from seqloom.kernels.native import CELLS, extra_weights, library
+from seqloom.kernels.native import CELLS, Numbers, extra_weights, library
 
 Array = npt.NDArray[Any]
 
@@ -30,14 +29,6 @@ def why_not(cell: Cell) -> str | None:
     if weight.dtype != torch.float32 or weight.device.type != "cpu":
         return f"the native kernels run float32 on the CPU, the weights are {weight.dtype} on {weight.device}"
     return None
-
-
-class Numbers(IntEnum):
-    """What weights are kept in, as in `enum SeqloomNumbers` of csrc/seqloom.h."""
-
-    FLOAT32 = 0
-    BFLOAT16 = 1
-    INT8 = 2
 
 
 def make(cell: Cell, numbers: Numbers = Numbers.FLOAT32) -> Callable[[Array, Sequence[Array]], Array]:
