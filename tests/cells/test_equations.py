@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,6 +52,26 @@ def evaluate(cell: Cell, x: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tens
 def by_gate(cell: GatedCell, value: Tensor) -> SimpleNamespace:
     """A vector of several gates, each under its letter."""
     return SimpleNamespace(**dict(zip(cell.gates, value.split(cell.hidden_size), strict=False)))
+
+
+def stated_shape(text: str, name: str, sizes: dict[str, int]) -> tuple[int, ...] | None:
+    """What a docstring says in brackets behind the name of a weight: `(4H, I)`."""
+    found = re.search(rf"`{name}`(?:(?:,| and) `\w+`)* \(([^)]+)\)", text)
+    if found is None:
+        return None
+    terms = [re.fullmatch(r"(\d*)([A-Z]?)(?: - (\d+))?", part.strip()) for part in found[1].split(",") if part.strip()]
+    assert all(terms), found[1]
+    return tuple(int(t[1] or 1) * sizes.get(t[2], 1) - int(t[3] or 0) for t in terms if t is not None)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_the_shape_of_each_weight_is_stated(kind: type[Cell]) -> None:
+    """In the cell's own docstring, so that code and paper can be compared without looking elsewhere."""
+    I, H, P = 7, 5, 3  # noqa: E741
+    options = {"proj_size": P} if kind is find("cells", "projected_lstm", Cell) else {}
+    text = " ".join((kind.__doc__ or "").split())
+    for name, weight in kind(I, H, **options).named_parameters():
+        assert stated_shape(text, name, {"I": I, "H": H, "P": P}) == tuple(weight.shape), name
 
 
 def test_there_are_cells() -> None:

@@ -20,6 +20,8 @@ from seqloom.doctor.examine import begin, trace_some
 from seqloom.doctor.probes import probes
 from seqloom.gates import gate_functions
 from seqloom.recipe import parse_recipe
+from seqloom.report.run_files import read_run
+from seqloom.report.sections.gates import gates
 
 
 def brackets(rows: int = 400) -> pl.DataFrame:
@@ -60,6 +62,11 @@ def test_the_unit_that_counts_is_found(tmp_path: Path) -> None:
         assert memory["name"] == "c"
         shown = memory["values"][layer["units"].index(counts["unit"])]
         assert abs(np.corrcoef(depth, shown)[0, 1]) > 0.8
+    (tmp_path / "gates.json").write_text(json.dumps(document))
+    page = gates(read_run(tmp_path))
+    assert page is not None
+    assert f"<td>answer depth</td><td>unit {counts['unit']} of layer 1, state c</td>" in page
+    assert f'"unit {counts["unit"]}"' in page, "its row of the heat map"
     names = [(part["name"], part["kind"]) for part in layer["parts"]]
     assert names == [
         ("c", "state"),

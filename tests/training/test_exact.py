@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from catalogue import CELLS
 from catalogue import _core as core_of
-from flows import flat
+from flows import flat, start
 from seqloom.batch import cut, encode, in_chunks
 from seqloom.budget import PROCESS, Plan, plan_chunks
 from seqloom.budget import _longest_chunk as longest_chunk
@@ -327,3 +328,37 @@ def test_a_million_steps_need_little_more_memory_than_ten_thousand(tmp_path: Pat
     assert found["rows"][1]["chunks"] > 10
     assert all(row["peak_bytes"] < 800e6 for row in found["rows"])
     assert found["peak_of_the_last_to_the_first"] <= 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_series_of_a_million_steps_is_trained_within_the_budget(tmp_path: Path) -> None:
+    """The whole command, from the file to the model: reading, two steps of training, validation."""
+    random = np.random.default_rng(0)
+
+    def row(part: str, steps: int) -> dict[str, Any]:
+        values = random.normal(size=steps)
+        above = np.convolve(values, np.ones(5), "full")[:steps] > 0
+        return {"split": part, "x": values, "side": np.where(above, "above", "below")}
+
+    rows = [row("train", 1_000_000), row("valid", 20_000), row("test", 1000)]
+    pl.DataFrame(rows).write_parquet(tmp_path / "long.parquet")
+    recipe = {
+        "data": {"split": {"column": "split"}},
+        "inputs": {"x": {"kind": "series"}},
+        "core": {"cell": "lstm", "hidden_size": 128},
+        "outputs": {"side": {"kind": "labels"}},
+        "training": {"memory": "800MB", "batch_size": 1, "steps": 2, "validate_every": 2, "threads": 1},
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    run = tmp_path / "run"
+    peak = 0
+    with start("train", tmp_path / "recipe.yaml", "--data", tmp_path / "long.parquet", "-o", run) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            found = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+            peak = int(found[0].split()[1]) * 1024 if found else peak  # the first is still that of the test itself
+            time.sleep(0.1)
+    assert process.returncode == 0
+    assert json.loads((run / "explain.json").read_text())["chunks"]["chunks"] > 10
+    assert 200e6 < peak < 800e6

@@ -29,8 +29,8 @@ class DecayGRU(GatedCell):
     split; and why the decay has no offset, unlike the paper's. The paper's decay of the inputs is left out: an input
     says itself whether it was observed.
 
-    Weights are stacked in the order r, z, n; `weight_ih` is (3H, I - 1); `rate` (H,) holds s and begins with
-    softplus(s) between 1 / 100 and 1.
+    Weights `weight_ih` (3H, I - 1), `weight_hh` (3H, H), `bias_ih` and `bias_hh` (3H,) are stacked in the order r, z,
+    n; `rate` (H,) holds s and begins with softplus(s) between 1 / 100 and 1.
     """
 
     gates = ("r", "z", "n")

@@ -24,7 +24,8 @@ class GRU(GatedCell):
         n = tanh(W_in x + b_in + r * (W_hn h + b_hn))       candidate
         h' = (1 - z) * n + z * h
 
-    Weights are stacked in the order r, z, n.
+    Weights `weight_ih` (3H, I), `weight_hh` (3H, H), `bias_ih` and `bias_hh` (3H,) are stacked in the order r, z,
+    n.
     """
 
     gates = ("r", "z", "n")

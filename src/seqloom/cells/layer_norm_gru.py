@@ -23,8 +23,9 @@ class LayerNormGRU(GatedCell):
     `norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5)` over the features of one row and one step; the variance is the
     biased one. z keeps the past, as in `torch.nn.GRU`; in the paper it is the share that is new.
 
-    Weights are stacked in the order r, z, n, in torch's shapes. `gain_ih` and `gain_hh` (3H,) hold a_i and a_h;
-    `bias_ih` and `bias_hh` (3H,) are the shifts of the norms. Gains begin at one, shifts at zero.
+    Weights `weight_ih` (3H, I) and `weight_hh` (3H, H) are stacked in the order r, z, n, and so are all vectors.
+    `gain_ih` and `gain_hh` (3H,) hold a_i and a_h; `bias_ih` and `bias_hh` (3H,) are the shifts of the norms. Gains
+    begin at one, shifts at zero.
     """
 
     gates = ("r", "z", "n")

@@ -26,9 +26,9 @@ class LayerNormLSTM(GatedCell):
     biased one. u and v are normalised as one vector each, before gain and shift, as in the paper. The memory that is
     carried on is c' itself; only what the output reads of it is normalised.
 
-    Weights are stacked in the order i, f, g, o. `gain_ih` and `gain_hh` (4H,) hold a_i and a_h; `bias_ih` and
-    `bias_hh` are the shifts of the two norms (the paper's further bias is their sum). `gain_c` and `bias_c` (H,) are
-    those of the memory. Gains begin at one, shifts at zero.
+    Weights `weight_ih` (4H, I) and `weight_hh` (4H, H) are stacked in the order i, f, g, o. `gain_ih` and `gain_hh`
+    (4H,) hold a_i and a_h; `bias_ih` and `bias_hh` (4H,) are the shifts of the two norms (the paper's further bias is
+    their sum). `gain_c` and `bias_c` (H,) are those of the memory. Gains begin at one, shifts at zero.
     """
 
     gates = ("i", "f", "g", "o")

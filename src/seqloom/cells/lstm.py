@@ -27,7 +27,8 @@ class LSTM(GatedCell):
         c' = f * c + i * g
         h' = o * tanh(c')
 
-    Weights are stacked in the order i, f, g, o.
+    Weights `weight_ih` (4H, I), `weight_hh` (4H, H), `bias_ih` and `bias_hh` (4H,) are stacked in the order i, f,
+    g, o.
     """
 
     gates = ("i", "f", "g", "o")

@@ -19,7 +19,8 @@ class PeepholeLSTM(GatedCell):
         o = sigmoid(W_io x + b_io + W_ho h + b_ho + p_o * c')
         h' = o * tanh(c')
 
-    Weights are stacked in the order i, f, g, o as in the LSTM; `peephole` (3, H) holds p_i, p_f, p_o.
+    Weights `weight_ih` (4H, I), `weight_hh` (4H, H), `bias_ih` and `bias_hh` (4H,) are stacked in the order i, f,
+    g, o as in the LSTM; `peephole` (3, H) holds p_i, p_f, p_o.
     """
 
     gates = ("i", "f", "g", "o")

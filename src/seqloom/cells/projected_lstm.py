@@ -20,8 +20,8 @@ class ProjectedLSTM(GatedCell):
         c' = f * c + i * g
         h' = W_hr (o * tanh(c'))
 
-    With P = proj_size, h is (B, P) and c (B, H). Weights are stacked in the order i, f, g, o and have torch's shapes:
-    `weight_hh` (4H, P), `weight_hr` (P, H).
+    With P = proj_size, h is (B, P) and c (B, H). Weights `weight_ih` (4H, I), `weight_hh` (4H, P), `bias_ih`
+    and `bias_hh` (4H,) are stacked in the order i, f, g, o; `weight_hr` (P, H) makes the output.
 
     Args:
         input_size: features I.

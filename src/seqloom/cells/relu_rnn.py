@@ -15,7 +15,7 @@ class ReLURNN(GatedCell):
         h' = relu(W_ih x + b_ih + W_hh h + b_hh)
 
     Nothing bounds h: it needs clipped gradients, and begins well with `core.orthogonal: true` (Le et al. begin with
-    the identity).
+    the identity). Weights: `weight_ih` (H, I), `weight_hh` (H, H), `bias_ih` and `bias_hh` (H,).
     """
 
     gates = ("h",)

@@ -19,7 +19,9 @@ class RNNState(NamedTuple):
 class RNN(GatedCell):
     """The network of Elman (1990), as `torch.nn.RNN` with tanh.
 
-    h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
+        h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
+
+    Weights: `weight_ih` (H, I), `weight_hh` (H, H), `bias_ih` and `bias_hh` (H,).
     """
 
     gates = ("h",)

@@ -38,7 +38,8 @@ class SLSTM(GatedCell):
     both in range, since one of k and w is always 1. Of the paper's two forget gates it is the sigmoid. Where n' is
     zero, which takes a first input gate below the smallest number, nothing was stored and h' is zero.
 
-    Weights are stacked in the order i, f, z, o.
+    Weights `weight_ih` (4H, I), `weight_hh` (4H, H), `bias_ih` and `bias_hh` (4H,) are stacked in the order i, f,
+    z, o.
     """
 
     gates = ("i", "f", "z", "o")
