@@ -105,8 +105,8 @@ class TrainingSettings(Settings):
     doctor_every: int | None = Field(
         None,
         ge=1,
-        description="steps between looks of the gradient doctor while a run is trained; it changes nothing, and tells "
-        "what it finds once; omitted: no looks",
+        description="steps between looks of the gradient doctor while a run is trained, the last step included; it "
+        "changes nothing, and tells what it finds once; omitted: no looks",
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     threads: int | None = Field(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from classic_tasks import adding, adding_recipe
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqloom
 from flows import Outcome, daily, forecast_recipe, labels_recipe, write
@@ -75,7 +76,7 @@ def test_not_a_bit_of_the_training_changes(name: str, tmp_path: Path) -> None:
     watched = {**recipe, "training": {**recipe["training"], "doctor_every": 2}}
     plain, expected = trained(tmp_path / "plain", recipe, daily())
     looked_at, found = trained(tmp_path / "watched", watched, daily())
-    assert [step for step, _ in looks(looked_at)] == [2, 4, 6]
+    assert [step for step, _ in looks(looked_at)] == [2, 4, 6, 7], "and the last step"
     assert exact_losses(looked_at) == exact_losses(plain)
     for key, weight in expected.model.state_dict().items():
         assert torch.equal(found.model.state_dict()[key], weight), key
@@ -92,6 +93,9 @@ def test_it_says_what_the_command_says_and_says_it_once(tmp_path: Path, cli: Cli
     assert [step for step, _ in found] == [3, 6, 9]
     after = json.loads(cli("doctor", tmp_path / "run", "--json").out)
     assert found[-1][1] == after["diagnoses"] != []
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    told = [event.tensor_proto.string_val[0].decode() for event in events.Tensors("doctor/text_summary")]
+    assert told == [", ".join(diagnosis["name"] for diagnosis in diagnoses) for _, diagnoses in found]
     assert "Looks while training: 3, the last after step 9." in (tmp_path / "run" / "report.html").read_text()
 
 

@@ -18,7 +18,7 @@ class Visit(NamedTuple):
 
 
 class Checkup(Protocol):
-    """Is called every `training.doctor_every` steps."""
+    """Is called every `training.doctor_every` steps, and after the last one."""
 
     def visit(self, step: int) -> Visit:
         """Look at the model after so many steps."""

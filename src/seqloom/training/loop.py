@@ -151,7 +151,8 @@ def _train(
     began = time.monotonic() - standing.seconds
     with closing(Journal(run, standing.step)) as journal, Interrupt() as interrupt:
         while standing.step < settings.steps and standing.bad_validations < settings.patience:
-            due = (standing.step + 1) % settings.validate_every == 0 or standing.step + 1 == settings.steps
+            last = standing.step + 1 == settings.steps
+            due = (standing.step + 1) % settings.validate_every == 0 or last
             before = weights_by_part(model) if due else {}
             loss, norm = _step(lessons, optimizer, standing.step)
             kept.average.update(model, standing.step)
@@ -168,7 +169,7 @@ def _train(
                     journal.valid(standing.step, epoch, standing.metrics)
                 if watcher:
                     watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
-            if checkup and settings.doctor_every and standing.step % settings.doctor_every == 0:
+            if checkup and settings.doctor_every and (standing.step % settings.doctor_every == 0 or last):
                 _examine(checkup, standing.step, epoch, journal, watcher)
             if due or interrupt.asked:  # after all that is written down of this step, so that none of it is lost
                 _save(run, lessons, optimizer, kept, standing)
