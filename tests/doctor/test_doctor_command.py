@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from classic_tasks import copy, copy_recipe
 from clinic import TRAINING
 
 from flows import Outcome, daily, forecast_recipe, write
+from seqloom.doctor.course import course
 from seqloom.doctor.diseases import Diagnosis, Edit, diagnose, merged
-from seqloom.doctor.findings import Findings
+from seqloom.doctor.findings import Findings, Layer
 from seqloom.doctor.reach import Reach
 from seqloom.doctor.treatment import keep_former, treated
 from seqloom.recipe import Recipe, load_recipe, parse_recipe
@@ -132,6 +134,20 @@ def recipe(**core: Any) -> Recipe:
 
 
 @pytest.mark.parametrize(
+    ("warmup", "named"), [(5, ["learning rate too low"]), (10, ["learning rate too low"]), (11, [])]
+)
+def test_while_the_rate_rises_it_is_not_called_too_low(warmup: int, named: list[str]) -> None:
+    settings = {"warmup_steps": warmup, "lr": 1e-4}
+    declared = parse_recipe(
+        {"inputs": {"x": {"kind": "series"}}, "outputs": {"y": {"kind": "number"}}, "training": settings}
+    )
+    steps = [{"step": k, "loss": 1.0, "norm": 0.5} for k in range(1, 61)]
+    layer = Layer("layer 1", np.ones(4), 1.0, {}, 0.0, memory=2.0)
+    found = Findings((layer,), Reach(None, {}), 1, course(steps, declared.training), {"layer 1": 0.01}, 0.1)
+    assert [diagnosis.name for diagnosis in diagnose(found, declared)] == named
+
+
+@pytest.mark.parametrize(
     ("core", "lag", "keys"),
     [
         ({"cell": "lstm"}, 40, ["core.memory_steps"]),
@@ -142,10 +158,6 @@ def recipe(**core: Any) -> Recipe:
     ],
 )
 def test_treatment_goes_on_where_the_first_one_was_given(core: dict[str, Any], lag: int, keys: list[str]) -> None:
-    import numpy as np
-
-    from seqloom.doctor.findings import Layer
-
     layer = Layer("layer 1", np.geomspace(1, 1e-12, lag), 0.5, {}, 0.0, memory=2.0)
     (found,) = diagnose(findings(lag, (layer,)), recipe(**core))
     assert found.name == "memory too short for the data"

@@ -23,7 +23,7 @@ RATE_TOO_HIGH = 0.3  # AdamW moves a weight by about lr each step: a third of it
 HOPELESS = 1.0  # a step replaces each weight altogether, whatever comes of it
 MOVED_FAR = 5.0  # times the first size: no longer a change of what was there at the start
 MOVED_LITTLE = 0.05  # of the first size: what the model does is still what chance made of it
-ENOUGH_STEPS = 50  # fewer steps say nothing about a rate that is too low
+ENOUGH_STEPS = 50  # after the warm-up; fewer say nothing about a rate that is too low
 EXPLODED = 100.0  # a step so far back outweighs the last one a hundredfold: batches differ by what they began with
 SATURATED = 0.6  # of all gates; gates that remember or count are flat half of the time and work well
 DEAD = 0.2  # of a layer's units; below it the others make up for them
@@ -199,9 +199,9 @@ def vanishing(findings: Findings, recipe: Recipe) -> str | None:
 
 
 def rate_too_low(findings: Findings, recipe: Recipe) -> str | None:
-    """After all its steps the model is where it began."""
+    """After all its steps the model is where it began; while the rate still rises that says nothing."""
     moved, steps = _core_moved(findings), findings.course.steps if findings.course else 0
-    if steps < ENOUGH_STEPS or moved > MOVED_LITTLE:
+    if steps - recipe.training.warmup_steps < ENOUGH_STEPS or moved > MOVED_LITTLE:
         return None
     return (
         f"in {steps} steps the core's weights have moved by {moved:.2g} of their first size; expected "
