@@ -59,10 +59,6 @@ def rows(setting: Setting) -> Iterator[Row]:
 def one_gradient(steps: int, memory: str | None, core: dict[str, Any]) -> dict[str, Any]:
     """Train one step on one sequence, and say what it took."""
     torch.set_num_threads(1)
-    random = np.random.default_rng(0)
-    values = random.normal(size=steps)
-    above = np.where(np.convolve(values, np.ones(5), "full")[:steps] > 0, "above", "below")
-    table = pl.DataFrame({"split": ["train"], "x": [values], "side": [above]})
     recipe = {
         "data": {"split": {"column": "split", "valid": 0}},
         "inputs": {"x": {"kind": "series"}},
@@ -71,7 +67,7 @@ def one_gradient(steps: int, memory: str | None, core: dict[str, Any]) -> dict[s
         "training": {"memory": memory, "batch_size": 1},
     }
     model = SequenceModel(parse_recipe(recipe))
-    dataset = read_dataset(model, table)
+    dataset = read_dataset(model, made_up(steps))  # as from a file: nothing but what is read of it stays
     prepare(model, dataset)
     encoded = encode(dataset.segments, model.inputs, model.outputs)
     material = Material(encoded, part_places(model, dataset, "train"), validation_places(model, dataset))
@@ -94,6 +90,13 @@ def one_gradient(steps: int, memory: str | None, core: dict[str, Any]) -> dict[s
     if isinstance(lessons, Exact):
         found |= {"chunk": lessons.plan.steps, "chunks": lessons.plan.chunks, "predicted": lessons.plan.parts}
     return found
+
+
+def made_up(steps: int) -> pl.DataFrame:
+    """Noise, and at each step whether the sum of the last five numbers is above zero."""
+    values = np.random.default_rng(0).normal(size=steps)
+    above = np.where(np.convolve(values, np.ones(5), "full")[:steps] > 0, "above", "below")
+    return pl.DataFrame({"split": ["train"], "x": [values], "side": [above]})
 
 
 def peak_bytes() -> int:

@@ -33,6 +33,11 @@ def nested_column(column: pl.Series, kind: str, ledger: Ledger) -> list[Cell]:
     Cells that cannot be read, and numbers that are not finite, are errors in the ledger and None here.
     A missing number within a list is NaN, a missing text None.
     """
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    flat = _end_to_end(column, kind)
+    if flat is not None:
+        return _cut(flat, column)
     cells: list[Cell] = []
     for row, value in enumerate(_lists(column, ledger), 1):
         if value is None:
@@ -47,11 +52,44 @@ def nested_column(column: pl.Series, kind: str, ledger: Ledger) -> list[Cell]:
     return cells
 
 
+def _end_to_end(column: pl.Series, kind: str) -> Floats | Texts | None:
+    """All cells one after the other, without a Python object for each step; None where a cell needs a closer look."""
+    if not isinstance(column.dtype, pl.List):
+        return None
+    inner = column.dtype.inner
+    lists = column.filter(column.list.len() > 0)
+    if kind == "text" and inner == pl.String:
+        return _shared(lists.explode())
+    if kind == "number" and isinstance(inner, pl.DataType) and (inner.is_integer() or inner.is_float()):
+        numbers: Floats = lists.explode().cast(pl.Float64).to_numpy()
+        return None if np.isinf(numbers).any() else numbers
+    return None
+
+
+def _shared(texts: pl.Series) -> Texts:
+    """Texts of which equal ones are one object, so that a million labels are few; None where one is empty."""
+    texts = texts.set(texts == "", None)
+    words = texts.drop_nulls().unique(maintain_order=True)
+    codes = texts.cast(pl.Enum(words)).to_physical().cast(pl.Int64).fill_null(len(words))
+    found: Texts = np.array([*words.to_list(), None], dtype=object)[codes.to_numpy()]
+    return found
+
+
+def _cut(flat: Floats | Texts, column: pl.Series) -> list[Cell]:
+    """The cells of a column of lists, None where the list is missing."""
+    lengths = column.list.len()
+    ends = lengths.fill_null(0).cast(pl.Int64).cum_sum().to_list()
+    return [
+        None if length is None else flat[end - length : end]
+        for length, end in zip(lengths.to_list(), ends, strict=True)
+    ]
+
+
 _EXPECTED = {"number": "finite numbers, or of equally long lists of them", "text": "texts"}
 
 
 def _lists(column: pl.Series, ledger: Ledger) -> list[list[object] | None]:
-    if isinstance(column.dtype, pl.List | pl.Array):
+    if isinstance(column.dtype, pl.List):
         return column.to_list()
     return [_parse(text, column.name, row, ledger) for row, text in enumerate(column.to_list(), 1)]
 
