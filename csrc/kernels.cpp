@@ -71,7 +71,7 @@ INLINE auto with_stepper(std::int32_t cell, std::int32_t numbers, const Body& bo
         using Cell = decltype(kind);
         switch (numbers) {
             case SEQLOOM_BFLOAT16: return body(static_cast<Stepper<Cell, Pair>*>(nullptr));
-            case SEQLOOM_INT8: return body(static_cast<Stepper<Cell, Int8>*>(nullptr));
+            case SEQLOOM_INT8: return body(static_cast<Stepper<Cell, Eighths>*>(nullptr));
             default: return body(static_cast<Stepper<Cell, float>*>(nullptr));
         }
     });

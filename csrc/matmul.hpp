@@ -30,8 +30,8 @@ INLINE Run piece_of(Run run) {
 // totals[r][p][v] += one stretch of MR rows, from `base` on, times P neighbouring panels of NV vectors.
 template <int NV, int MR, int P, class Row, class Number>
 __attribute__((noinline)) void tile(const Row* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
-                                    std::ptrdiff_t panel, Vec* totals) {
-    Vec sum[MR][P][NV] = {};
+                                    std::ptrdiff_t panel, typename Kind<Number>::Sum* totals) {
+    typename Kind<Number>::Sum sum[MR][P][NV] = {};
     const Row* row[MR];
 #pragma GCC unroll 32
     for (int r = 0; r < MR; ++r) row[r] = rows[r];
@@ -62,7 +62,7 @@ __attribute__((noinline)) void tile(const Row* const* rows, std::ptrdiff_t base,
 // Calls `tile` with the number of rows as a constant.
 template <int NV, int MR, int P, class Row, class Number>
 INLINE void tile_of(int height, const Row* const* rows, std::ptrdiff_t base, Run run, const Number* weights,
-                    std::ptrdiff_t panel, Vec* totals) {
+                    std::ptrdiff_t panel, typename Kind<Number>::Sum* totals) {
     if constexpr (MR > 0) {
         if (height == MR)
             tile<NV, MR, P>(rows, base, run, weights, panel, totals);
@@ -74,7 +74,8 @@ INLINE void tile_of(int height, const Row* const* rows, std::ptrdiff_t base, Run
 // Some rows times P panels. A stretch of the weights stays in the nearest cache while all rows pass.
 template <int NV, int HEIGHT, int P, class Row, class Number, class Start, class Emit>
 INLINE void multiply_panels(const Row* const* rows, std::ptrdiff_t first_row, std::ptrdiff_t count, Run run,
-                            const Number* weights, std::ptrdiff_t panel, std::ptrdiff_t first_panel, Vec* totals,
+                            const Number* weights, std::ptrdiff_t panel, std::ptrdiff_t first_panel,
+                            typename Kind<Number>::Sum* totals,
                             const Start& start, const Emit& emit) {
     for (std::ptrdiff_t r = 0; r < count; ++r)
         for (int p = 0; p < P; ++p)
@@ -99,19 +100,21 @@ INLINE void multiply_panels(const Row* const* rows, std::ptrdiff_t first_row, st
 }
 
 // Rows times the panels first..last of packed weights; a panel holds (k, NV * LANES) of them.
-// `start(row, panel, v)` gives each sum its first value, `emit(row, panel, Vec[NV])` takes its last.
+// `start(row, panel, v)` gives each sum its first value, `emit(row, panel, Sum[NV])` takes its last.
 template <int NV, class Row, class Number, class Start, class Emit>
 void multiply(const Row* const* rows, std::ptrdiff_t count, Run run, const Number* weights, std::ptrdiff_t first,
               std::ptrdiff_t last, const Start& start, const Emit& emit) {
-    constexpr int HEIGHT = ACCUMULATORS / NV;                // rows that fit into the registers
-    constexpr int FEW = HEIGHT / 4 > 0 ? HEIGHT / 4 : 1;     // so few rows leave registers for four panels at once
+    constexpr int EACH = Kind<Number>::registers;
+    constexpr int HEIGHT = ACCUMULATORS / NV / EACH;      // rows that fit into the registers
+    constexpr int SEVERAL = 4 / EACH;                     // panels that so few rows leave registers for:
+    constexpr int FEW = HEIGHT / 4 > 0 ? HEIGHT / 4 : 1;
     constexpr std::ptrdiff_t GROUP = 8 * HEIGHT;
     const std::ptrdiff_t panel = run.length() * NV * LANES;
-    Vec totals[GROUP * NV];
+    typename Kind<Number>::Sum totals[GROUP * NV];
     std::ptrdiff_t p = first;
     if (count <= FEW)  // the weights are read faster when several sums wait for them
-        for (; p + 4 <= last; p += 4)
-            multiply_panels<NV, FEW, 4>(rows, 0, count, run, weights + p * panel, panel, p, totals, start, emit);
+        for (; p + SEVERAL <= last; p += SEVERAL)
+            multiply_panels<NV, FEW, SEVERAL>(rows, 0, count, run, weights + p * panel, panel, p, totals, start, emit);
     for (std::ptrdiff_t group = 0; group < count; group += GROUP)
         for (std::ptrdiff_t q = p; q < last; ++q)
             multiply_panels<NV, HEIGHT, 1>(rows + group, group, count - group < GROUP ? count - group : GROUP, run,

@@ -1,8 +1,8 @@
 // What products multiply: float32, neighbours in bfloat16, and whole numbers of eight bits as weights of live sequences.
 //
-// A kind says what its weights are multiplied with (`Row`) and how many numbers of a sum one element holds
-// (`numbers_in`). For each there is `load` of LANES weights, `all` of one element of a row, and `fma` of both: so the
-// loops of matmul.hpp know none of them.
+// A kind says what its weights are multiplied with (`Row`), what products are added up in (`Sum`), how many registers
+// that takes, and how many numbers of a sum one element holds (`numbers_in`). For each there is `load` of LANES weights,
+// `all` of one element of a row, and `fma` of both: so the loops of matmul.hpp know none of them.
 #pragma once
 
 #include "vec.hpp"
@@ -18,9 +18,11 @@ typedef std::int8_t Int8;
 template <class Number>
 struct Kind {
     typedef float Row;
+    typedef Vec Sum;
+    static constexpr int registers = 1;
 };
 template <>
-struct Kind<Pair> {
+struct Kind<Pair> : Kind<float> {
     typedef Pair Row;
 };
 
@@ -28,6 +30,9 @@ template <class Element>
 constexpr std::ptrdiff_t numbers_in = 1;
 template <>
 constexpr std::ptrdiff_t numbers_in<Pair> = 2;
+
+template <class Row>
+constexpr bool copied_whole = false;  // whether a row's copy needs to know all of its numbers
 
 // So many elements hold so many numbers.
 template <class Element>
@@ -149,5 +154,105 @@ INLINE Vec load(const Int8* from) {
 INLINE void put(float value, Int8* column, std::ptrdiff_t at, std::ptrdiff_t stride) {
     column[at * stride] = Int8(value < 0 ? value - 0.5f : value + 0.5f);
 }
+
+#if defined(__AVX512VNNI__)
+
+// Four whole numbers of eight bits, each with 128 added, and what they are multiplied with: numbers of sixteen bits in
+// two halves, 256 * high + low, for which one instruction each adds up four products.
+struct Quad {
+    std::uint32_t bits;
+};
+struct Halves {
+    std::uint32_t high, low;
+};
+struct TwoSums {
+    Ints high = {}, low = {};
+};
+
+template <>
+struct Kind<Quad> {
+    typedef Halves Row;
+    typedef TwoSums Sum;
+    static constexpr int registers = 2;
+};
+template <>
+constexpr std::ptrdiff_t numbers_in<Quad> = 4;
+template <>
+constexpr std::ptrdiff_t numbers_in<Halves> = 4;
+template <>
+constexpr bool scaled<Quad> = true;
+template <>
+constexpr bool copied_whole<Halves> = true;
+typedef Quad Eighths;  // what weights in eight bits are kept as
+
+INLINE Ints load(const Quad* from) {
+    Ints value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+INLINE TwoSums all(Halves four) { return {std::int32_t(four.high) - Ints{}, std::int32_t(four.low) - Ints{}}; }
+
+INLINE TwoSums fma(TwoSums row, Ints weights, TwoSums sums) {
+    return {Ints(_mm512_dpbusd_epi32(__m512i(sums.high), __m512i(weights), __m512i(row.high))),
+            Ints(_mm512_dpbusd_epi32(__m512i(sums.low), __m512i(weights), __m512i(row.low)))};
+}
+
+INLINE TwoSums& operator+=(TwoSums& sums, TwoSums more) {
+    sums.high += more.high, sums.low += more.low;
+    return sums;
+}
+
+INLINE void put(float value, Quad* column, std::ptrdiff_t at, std::ptrdiff_t stride) {
+    const std::uint32_t byte = std::uint32_t(int(value < 0 ? value - 0.5f : value + 0.5f) + 128);
+    std::uint32_t& whole = column[at / 4 * stride].bits;
+    whole = at % 4 ? (whole & ~(0xFFu << at % 4 * 8)) | byte << at % 4 * 8 : byte;
+}
+
+// What stands behind a row's copy: its scale, and what the 128 in the weights adds to the sums of each half.
+struct RowScale {
+    float scale;
+    std::int32_t high, low;
+};
+
+// To whole numbers in -32639..32639. Where a number is none, or infinite, the scale is none.
+INLINE void to_row(const float* from, std::ptrdiff_t count, Halves* to) {
+    Vec largest = {}, none = {};
+    for (std::ptrdiff_t k = 0; k < count; k += LANES) {
+        const Vec value = load_some(from + k, count - k);
+        largest = larger(value < 0.0f ? -value : value, largest);
+        none += value - value;
+    }
+    const float most = _mm512_reduce_max_ps(__m512(largest));
+    const float scale = (most > 0.0f ? most / 32639.0f : 1.0f) + _mm512_reduce_add_ps(__m512(none));
+    Ints highs = {}, lows = {};
+    const Vec rate = all(most > 0.0f ? 32639.0f / most : 1.0f);
+    for (std::ptrdiff_t k = 0; k < count; k += LANES) {
+        const Ints whole = Ints(_mm512_cvtps_epi32(__m512(load_some(from + k, count - k) * rate)));
+        const Ints high = (whole + 128) >> 8, low = whole - (high << 8);
+        highs += high, lows += low;
+        const __m128i h = _mm512_cvtepi32_epi8(__m512i(high)), l = _mm512_cvtepi32_epi8(__m512i(low));
+        const __m128i both[2] = {_mm_unpacklo_epi32(h, l), _mm_unpackhi_epi32(h, l)};
+        std::memcpy(to + k / 4, both, sizeof both);
+    }
+    const RowScale behind = {scale, 128 * _mm512_reduce_add_epi32(__m512i(highs)),
+                             128 * _mm512_reduce_add_epi32(__m512i(lows))};
+    std::memcpy(to + elements<Halves>(count), &behind, sizeof behind);
+}
+
+// The sum of products of a row of so many numbers with columns of the given scales.
+INLINE Vec value_of(TwoSums sums, const Halves* row, std::ptrdiff_t count, Vec scales) {
+    RowScale behind;
+    std::memcpy(&behind, row + elements<Halves>(count), sizeof behind);
+    const Vec high = __builtin_convertvector(sums.high - behind.high, Vec);
+    const Vec low = __builtin_convertvector(sums.low - behind.low, Vec);
+    return fma(high, all(256.0f), low) * (scales * all(behind.scale));
+}
+
+#else
+typedef Int8 Eighths;
+#endif
+
+INLINE Vec value_of(Vec sum, const float*, std::ptrdiff_t, Vec scales) { return sum * scales; }
 
 }  // namespace

@@ -128,7 +128,8 @@ struct Recurrence {
             for (int m = 0; m < M; ++m) store(memory + (m * s.blocks + block) * LANES, carried[m]);
             for (int k = 0; k < K; ++k) store(keep + (block * K + k) * LANES, kept[k]);
             store_some(output + block * LANES, after, left);
-            store(copy + elements<Row>(block * LANES), units_only(after, s.H, block));
+            if constexpr (!copied_whole<Row>)
+                store(copy + elements<Row>(block * LANES), units_only(after, s.H, block));
         }
     }
 
@@ -166,14 +167,21 @@ struct Recurrence {
 
     // A sum of products begins with its bias, unless it is still to be multiplied by a scale.
     template <class Number>
-    static INLINE Vec begin(const float* packed, Size panel, int v) {
-        return scaled<Number> ? Vec{} : bias(packed, panel, v);
-    }
-    template <class Number>
-    static INLINE void end(const float* scales, const float* packed, Size panel, Vec* sums) {
+    static INLINE typename Kind<Number>::Sum begin(const float* packed, Size panel, int v) {
         if constexpr (scaled<Number>)
-            for (int v = 0; v < NV; ++v)
-                sums[v] = fma(sums[v], load(scales + (panel * NV + v) * LANES), bias(packed, panel, v));
+            return typename Kind<Number>::Sum();
+        else
+            return bias(packed, panel, v);
+    }
+    // The sums of one panel with a row of so many numbers, as float32.
+    template <class Number, class Row, class Sum>
+    static INLINE void end(const float* scales, const float* packed, Size panel, const Row* row, Size count,
+                           const Sum* sums, Vec* values) {
+        for (int v = 0; v < NV; ++v)
+            if constexpr (scaled<Number>)
+                values[v] = value_of(sums[v], row, count, load(scales + (panel * NV + v) * LANES)) + bias(packed, panel, v);
+            else
+                values[v] = sums[v];
     }
 
     // Where the products with the inputs go until the step takes them: the first G slots of what is kept.
@@ -239,10 +247,13 @@ struct Recurrence {
             for (Size block = panels.first * UPP; block < panels.last * UPP; ++block) {
                 const Size left = s.H - block * LANES;
                 const float* from = p.state + team.rows[r] * p.H + block * LANES;
-                store(copy_of_h(r, 0) + elements<Row>(block * LANES), load_some(from, left));
+                if constexpr (!copied_whole<Row>)
+                    store(copy_of_h(r, 0) + elements<Row>(block * LANES), load_some(from, left));
                 for (int m = 0; m < M; ++m)
                     store(memory(r) + (m * s.blocks + block) * LANES, load_some(from + (m + 1) * p.B * p.H, left));
             }
+        for (Size r = 0; copied_whole<Row> && r < team.count; ++r)
+            to_row(p.state + team.rows[r] * p.H, s.H, copy_of_h(r, 0));
         if (team.members > 1) seqloom_wait(team.barrier, team.members);
         Size active = team.count;
         for (Size first = 0; first < steps; first += together) {
@@ -262,9 +273,10 @@ struct Recurrence {
             multiply<NV>(
                 buffers.pointers, products, dense(elements<Row>(p.I)), w.w_ih, panels.first, panels.last,
                 [&](Size, Size panel, int v) { return begin<Number>(w.b_ih, panel, v); },
-                [&](Size r, Size panel, Vec* sums) {
-                    end<Number>(w.scale_ih, w.b_ih, panel, sums);
-                    store_inputs(panel, sums, buffers.keeps[r]);
+                [&](Size r, Size panel, const auto* sums) {
+                    Vec values[NV];
+                    end<Number>(w.scale_ih, w.b_ih, panel, buffers.pointers[r], p.I, sums, values);
+                    store_inputs(panel, values, buffers.keeps[r]);
                 });
             float* const* keeps = buffers.keeps;
             for (Size t = first; t < last; ++t) {
@@ -273,22 +285,23 @@ struct Recurrence {
                 multiply<NV>(
                     buffers.pointers, active, dense(elements<Row>(p.H)), w.w_hh, panels.first, panels.last,
                     [&](Size, Size panel, int v) { return begin<Number>(w.b_hh, panel, v); },
-                    [&](Size r, Size panel, Vec* sums) {
-                        end<Number>(w.scale_hh, w.b_hh, panel, sums);
+                    [&](Size r, Size panel, const auto* sums) {
+                        Vec values[NV];
+                        end<Number>(w.scale_hh, w.b_hh, panel, buffers.pointers[r], p.H, sums, values);
                         if constexpr (WHOLE_ROW)
                             for (int v = 0; v < NV; ++v)
-                                store(buffers.sums + r * G * s.width + (panel * NV + v) * LANES, sums[v]);
+                                store(buffers.sums + r * G * s.width + (panel * NV + v) * LANES, values[v]);
                         else
-                            finish(s, panel, sums, keeps[r], h_before(p, team.rows[r], t), memory(r), w.extra,
+                            finish(s, panel, values, keeps[r], h_before(p, team.rows[r], t), memory(r), w.extra,
                                    output_at(p, team.rows[r], t), copy_of_h(r, t + 1));
                     });
-                if constexpr (WHOLE_ROW)
-                    for (Size r = 0; r < active; ++r) {
-                        float* output = output_at(p, team.rows[r], t);
+                for (Size r = 0; (WHOLE_ROW || copied_whole<Row>) && r < active; ++r) {
+                    float* output = output_at(p, team.rows[r], t);
+                    if constexpr (WHOLE_ROW)
                         Cell::step_row({s.H, buffers.sums + r * G * s.width, h_before(p, team.rows[r], t), w.b_ih,
                                         w.b_hh, w.extra, memory(r), keeps[r], output});
-                        to_row(output, s.H, copy_of_h(r, t + 1));
-                    }
+                    to_row(output, s.H, copy_of_h(r, t + 1));
+                }
                 keeps += active;
                 if (team.members > 1) seqloom_wait(team.barrier, team.members);
             }

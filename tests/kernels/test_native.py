@@ -7,8 +7,9 @@ import multiprocessing
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from statistics import median
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -26,6 +27,7 @@ from seqloom.cells.layer_norm_lstm import LayerNormLSTM
 from seqloom.cells.lstm import LSTM
 from seqloom.errors import KernelError
 from seqloom.kernels import choose, native, reference
+from seqloom.kernels.backwards import backwards
 from seqloom.layers.live import Live, LiveBatch, rounding
 from seqloom.layers.recurrent import Recurrent
 from seqloom.sequences import Sequences
@@ -250,6 +252,15 @@ def test_strided_and_misaligned_inputs(kind: type[Cell]) -> None:
         assert all(torch.equal(a, b) for a, b in zip([output.values, *final], expected, strict=False))
 
 
+@every_cell
+def test_reading_from_the_ends_is_reading_turned_rows(kind: type[Cell]) -> None:
+    p = problem(kind, [6, 0, 1, 5], (7, 9))
+    turned = SimpleNamespace(run=partial(backwards, native.run))
+    from_end = SimpleNamespace(run=partial(native.run, reverse=True))
+    for a, b in zip(results(from_end, *p), results(turned, *p), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_a_gradient_of_any_layout_is_read() -> None:
     p = problem(LSTM, [4, 6], (3, 5), extra=0)
     values = p.input.values.nan_to_num().requires_grad_()
@@ -462,8 +473,8 @@ def test_live_steps_in_bfloat16_are_the_whole_to_the_bit(instructions: str, kind
 
 @every_set
 @every_cell
-def test_weights_in_eight_bits_are_rounded_and_nothing_else_is(instructions: str, kind: type[Cell]) -> None:
-    """Equal to the full arithmetic on weights that were rounded beforehand; and off by about the rounding."""
+def test_weights_in_eight_bits_are_rounded_and_little_else_is(instructions: str, kind: type[Cell]) -> None:
+    """Off by about their rounding, and far less from the full arithmetic on weights that were rounded beforehand."""
     LIBRARY.use(instructions)
     torch.manual_seed(3)
     core = Recurrent(kind, 21, 40)
@@ -476,7 +487,12 @@ def test_weights_in_eight_bits_are_rounded_and_nothing_else_is(instructions: str
             weight = rounded.cells()[0][0].get_parameter(name)
             scale = weight.abs().amax(dim=1, keepdim=True) / 127
             weight.copy_((weight / scale).round() * scale)
-    assert np.allclose(live.read(steps.numpy()), Live(rounded).read(steps.numpy()), atol=3e-6)
+    answers, full = live.read(steps.numpy()), Live(core).read(steps.numpy())
+    assert np.abs(answers - Live(rounded).read(steps.numpy())).max() < np.abs(answers - full).max() / 10
     found = rounding(core, steps.numpy(), "int8")
     assert 0 < found.typical <= found.largest
     assert 1e-5 < found.share < 4 / 127
+    broken = steps.clone()
+    broken[3, 5] = float("nan")
+    heard = np.isnan(live.read(broken.numpy())).any(axis=1)
+    assert heard.tolist() == [False] * 3 + [True] * 9

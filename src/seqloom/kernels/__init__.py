@@ -1,7 +1,8 @@
 """Who runs a recurrence over a whole sequence: every kernel is a file here with `why_not` and `run`.
 
-A kernel takes a cell, a batch and a state and gives outputs and the final state. All kernels agree; they
-differ in speed. `choose` picks the first that can run, and keeps every refusal for `seqloom explain`.
+A kernel takes a cell, a batch and a state and gives outputs and the final state, with `reverse=True` from each row's
+true end. All kernels agree; they differ in speed. `choose` picks the first that can run, and keeps every refusal for
+`seqloom explain`.
 """
 
 from __future__ import annotations

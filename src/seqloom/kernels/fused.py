@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seqloom.cells.cell import Cell
+from seqloom.kernels.backwards import backwards
 from seqloom.sequences import Sequences
 
 
@@ -21,13 +22,15 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
     return None
 
 
-def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step.
 
     Rows of equal length run as they are. So do unequal ones where the state is the output: it is read at each row's
     last valid step, and what was computed behind it is thrown away. Others are packed, which is exact and slower. An
     empty row is run on one zero step, since packing forbids emptiness, and then put back to its initial state.
     """
+    if reverse:
+        return backwards(run, cell, input, state)
     if input.is_full:
         values, final = _call(cell, input.values, state)
         return input.with_values(values), final

@@ -92,13 +92,13 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
     return None
 
 
-def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step."""
     assert isinstance(cell, GatedCell)
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, extra_weights(cell))
     begin = torch.stack(list(state)).float()
     number, values = CELLS[type(cell)].number, input.values.float()
-    output, final = layer(number, values, input.lengths, weights, begin, numbers=casting())
+    output, final = layer(number, values, input.lengths, weights, begin, reverse=reverse, numbers=casting())
     return input.with_values(output), type(state)(*final.unbind())
 
 

@@ -18,6 +18,7 @@ from seqloom.cells.cell import Cell, LinearCell
 from seqloom.cells.ind_rnn import IndRNN
 from seqloom.errors import KernelError
 from seqloom.kernels import native
+from seqloom.kernels.backwards import backwards
 from seqloom.sequences import Sequences
 
 
@@ -41,8 +42,10 @@ def _all(words: set[str]) -> str:
     return " and ".join(sorted(words))
 
 
-def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step."""
+    if reverse:
+        return backwards(run, cell, input, state)
     projected = cell.project(input.zero_padding().values)
     if isinstance(cell, LinearCell):
         memory, final = elementwise(*cell.coefficients(projected), state[0], input.lengths)

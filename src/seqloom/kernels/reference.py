@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seqloom.cells.cell import Cell
+from seqloom.kernels.backwards import backwards
 from seqloom.sequences import Sequences
 from seqloom.state import where
 
@@ -17,8 +18,10 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
     return None
 
 
-def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step."""
+    if reverse:
+        return backwards(run, cell, input, state)
     B, T = input.values.shape[:2]
     projected = cell.project(input.zero_padding().values)
     valid = input.valid

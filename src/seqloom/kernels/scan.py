@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seqloom.cells.cell import Cell, LinearCell
+from seqloom.kernels.backwards import backwards
 from seqloom.sequences import Sequences
 
 _BLOCK = 32
@@ -29,8 +30,10 @@ def why_not(cell: Cell, input: Sequences) -> str | None:
     return None
 
 
-def run(cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> tuple[Sequences, Any]:
     """Outputs (B, T, H), zero on padding, and each row's state after its last valid step."""
+    if reverse:
+        return backwards(run, cell, input, state)
     assert isinstance(cell, LinearCell)
     projected = cell.project(input.zero_padding().values)
     a, b = cell.coefficients(projected)

@@ -1,8 +1,9 @@
 """The native steps with weights in eight bits: whole numbers, with a scale for each row of a weight matrix.
 
-A step of a large layer waits for its weights to be read, and these are a quarter as long. Inputs, sums, states and the
-cell's arithmetic stay float32. Answers differ from those of the full weights (`seqloom.layers.live.rounding` says by
-how much), so this is never chosen by itself.
+A step of a large layer waits for its weights to be read, and these are a quarter as long. What they multiply is rounded
+to sixteen bits where the processor has an instruction for such products (AVX-512 VNNI); sums are exact then. States
+and the cell's arithmetic stay float32. Answers differ from those of the full weights (`seqloom.layers.live.rounding`
+says by how much), so this is never chosen by itself.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ The code is that of whole layers, so on one instruction set the steps give, to t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,14 +44,14 @@ def make(cell: Cell, numbers: Numbers = Numbers.FLOAT32) -> Callable[[Array, Seq
         module: Any = library()
         return module.Stepper(known.number, numbers, size, hidden, known.memories, rows, addresses)
 
-    steppers = {1: packed(1)}  # room for 1, 2, 4, 8, ... rows, made when it is needed first
+    room = cache(packed)  # for 1, 2, 4, 8, ... rows
+    steppers = {1: room(1)}  # by rows, found when they come first
 
     def step(x: Array, state: Sequence[Array]) -> Array:
         rows = len(x)
-        room = 1 << max(rows - 1, 0).bit_length()
-        stepper = steppers.get(room)
+        stepper = steppers.get(rows)
         if stepper is None:
-            stepper = steppers[room] = packed(room)
+            stepper = steppers[rows] = room(1 << max(rows - 1, 0).bit_length())
         output = np.empty((rows, hidden), np.float32)
         stepper.step(x, state, output)
         return output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -53,8 +54,10 @@ class Stepper:
             self.initial = map_state(Tensor.clone, frozen.initial_state(1))
         choices = [choose_step(cell.stepper, backend) for cell in cells]
         self.backends = [choice.name for choice in choices]
-        self._steps = [choice.step for choice in choices]
-        self._parts = [len(to_arrays(state)) for state in self.initial]
+        ends = list(accumulate(len(to_arrays(state)) for state in self.initial))
+        self._steps = [
+            (choice.step, slice(first, end)) for choice, first, end in zip(choices, [0, *ends], ends, strict=False)
+        ]
         self._shows_elapsed = frozen.reads_elapsed
         self.input_size, self.output_size = cells[0].input_size, frozen.output_size
         self.dtype = next(frozen.parameters()).detach().numpy().dtype
@@ -73,12 +76,11 @@ class Stepper:
 
     def __call__(self, x: Array, state: Sequence[Array]) -> Array:
         """(B, I) to (B, H); the arrays of the state (B, ...) are overwritten."""
-        output, first = x, 0
-        for depth, (step, parts) in enumerate(zip(self._steps, self._parts, strict=True)):
-            if depth and self._shows_elapsed:
+        output = x
+        for step, parts in self._steps:
+            if output is not x and self._shows_elapsed:
                 output = np.concatenate([x[:, :1], output], axis=1)
-            output = step(output, state[first : first + parts])
-            first += parts
+            output = step(output, state[parts])
         return output
 
 

@@ -110,26 +110,17 @@ class Recurrent(nn.Module):
             return output
         return output.with_values(torch.cat([input.values[..., :1], output.values], dim=-1))
 
-    def _backwards(self, input: Sequences) -> Sequences:
-        """Each row from its end; what passes before a step is then what passed after it."""
-        back = input.reverse()
-        if not self.reads_elapsed or not back.values.shape[1]:
-            return back
-        elapsed = back.values[:, :-1, :1]
-        shifted = torch.cat([torch.zeros_like(back.values[:, :1, :1]), elapsed], dim=1)
-        return back.with_values(torch.cat([shifted, back.values[..., 1:]], dim=-1))
-
     def _layer(self, layer: list[Cell], input: Sequences, state: Any) -> tuple[Sequences, Any]:
         output, final = self._run(layer[0], input, state[0])
         if not self.bidirectional:
             return output, (final,)
-        backward, backward_final = self._run(layer[1], self._backwards(input), state[1])
-        both = torch.cat([output.values, backward.reverse().values], dim=-1)
-        return input.with_values(both), (final, backward_final)
+        backward, backward_final = self._run(layer[1], input, state[1], reverse=True)
+        return input.with_values(torch.cat([output.values, backward.values], dim=-1)), (final, backward_final)
 
-    def _run(self, cell: Cell, input: Sequences, state: Any) -> tuple[Sequences, Any]:
+    def _run(self, cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> tuple[Sequences, Any]:
         lowered, begin = cell.lower(state)
-        output, final = choose(lowered, input, self.backend).kernel.run(lowered, input, begin)
+        kernel = choose(lowered, input, self.backend).kernel
+        output, final = kernel.run(lowered, input, begin, reverse=reverse)
         return output, cell.lift(state, final)
 
     def _in_pieces(self, cuts: Cuts, state: Any) -> tuple[Sequences, Any]:
