@@ -5,7 +5,8 @@
 SOURCE_DIR holds `train_sessions.txt.gz`, one session on each line, items apart by spaces, and
 `test_prefix_target.tsv.gz`, beginnings of later sessions, a tab, and the item that follows: every session stands there
 once for each item from its second on, longest first. Such lines are put together again, so that each row of the result
-is one session: `id`, `items`, and `split`: the last tenth of the training sessions is `valid`.
+is one session: `id`, `items`, and `split`: the last fiftieth of the training sessions is `valid`, and no more, since
+the newest sessions say most about those to come.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def prepare(source: Path, out: Path) -> None:
     asked = sum(len(session) - 1 for session in tested)
     if asked != len(prefixes):
         raise SystemExit(f"error: {len(prefixes)} beginnings make sessions that ask {asked} times; expected as many")
-    first_valid = len(learned) - len(learned) // 10
+    first_valid = len(learned) - len(learned) // 50
     parts = ["train"] * first_valid + ["valid"] * (len(learned) - first_valid) + ["test"] * len(tested)
     out.mkdir(parents=True, exist_ok=True)
     with (out / "sessions.jsonl").open("w") as file:

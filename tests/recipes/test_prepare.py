@@ -104,17 +104,17 @@ def test_m4_joins_train_and_test(tmp_path: Path) -> None:
 
 
 def test_sessions_are_put_together_from_their_beginnings(tmp_path: Path) -> None:
-    learned = [f"{k} {k + 1} {k + 2}" for k in range(1, 21)]
+    learned = [f"{k} {k + 1} {k + 2}" for k in range(1, 101)]
     tested = ["5 6 7\t8", "5 6\t7", "5\t6", "9\t9", "5\t6"]
     for name, text in (("train_sessions.txt.gz", learned), ("test_prefix_target.tsv.gz", tested)):
         (tmp_path / name).write_bytes(gzip.compress(("\n".join(text) + "\n").encode()))
     assert "the test part asks for 5 items" in prepare("sessions", tmp_path, tmp_path / "out")
     rows = [json.loads(line) for line in (tmp_path / "out" / "sessions.jsonl").read_text().splitlines()]
-    assert [row["split"] for row in rows] == ["train"] * 18 + ["valid"] * 2 + ["test"] * 3
-    assert [row["items"] for row in rows[20:]] == [["5", "6", "7", "8"], ["9", "9"], ["5", "6"]]
+    assert [row["split"] for row in rows] == ["train"] * 98 + ["valid"] * 2 + ["test"] * 3
+    assert [row["items"] for row in rows[100:]] == [["5", "6", "7", "8"], ["9", "9"], ["5", "6"]]
     for recipe in ("recipe.yaml", "nowplaying.yaml"):
         model = SequenceModel(load_recipe(RECIPES / "sessions" / recipe)[0])
-        assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 18
+        assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 98
 
 
 def test_watch_histories_are_asked_for_their_last_items_alone(tmp_path: Path) -> None:
