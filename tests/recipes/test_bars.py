@@ -1,4 +1,4 @@
-"""The accuracy that each recipe must reach, trained for real: `SEQLOOM_DATA=folder make slow`."""
+"""What recipes must reach, trained for real: `SEQLOOM_DATA=folder make slow`. One that misses its goal says so itself."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from seqloom.dataset import read_dataset
+from seqloom.evaluate import evaluate
 from seqloom.trained import load
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(3000),
+    pytest.mark.timeout(6000),
     pytest.mark.skipif("SEQLOOM_DATA" not in os.environ, reason="SEQLOOM_DATA does not name the folder with the data"),
 ]
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -31,6 +34,14 @@ def trained(folder: str, source: str, recipe: str, place: Path) -> tuple[Path, P
     run(sys.executable, RECIPES / folder / "prepare.py", Path(os.environ["SEQLOOM_DATA"]) / source, out)
     run(SEQLOOM, "train", RECIPES / folder / recipe, "--data", out, "-o", made)
     return out, made
+
+
+def scored(out: Path, made: Path, output: str) -> dict[str, Any]:
+    """The test part's metrics of one output, without the rivals, which take longer than some trainings."""
+    model = load(made).model
+    document = evaluate(model, read_dataset(model, out), rivals=False).document
+    metrics: dict[str, Any] = document["outputs"][output]["metrics"]
+    return metrics
 
 
 def forecasts(out: Path, made: Path, place: Path) -> Path:
@@ -66,20 +77,28 @@ def test_cash_machines(tmp_path: Path) -> None:
 
 def test_sensors(tmp_path: Path) -> None:
     out, made = trained("sensors", "multivariate-tsc", "recipe.yaml", tmp_path)
-    scores = load(made).evaluate(out).document["outputs"]["speaker"]["metrics"]
-    assert scores["accuracy"]["value"] >= 97.5
+    assert scored(out, made, "speaker")["accuracy"]["value"] >= 97.5
 
 
 @pytest.mark.parametrize(
-    ("folder", "source", "recipe", "output", "metric", "bar"),
+    ("folder", "source", "recipe", "output", "bars"),
     [
-        ("sentiment", "imdb", "imdb.yaml", "mood", "accuracy", 88),
-        ("stories", "babi_en_1k", "recipe.yaml", "answer", "accuracy", 65),
-        ("paragraphs", "squad_v11_dev_articles", "recipe.yaml", "answer", "F1", 35),
+        ("stories", "babi_en_1k", "recipe.yaml", "answer", {"accuracy": 65}),
+        ("paragraphs", "squad_v11_dev_articles", "recipe.yaml", "answer", {"F1": 35}),
+        ("translation", "multi30k/tok", "recipe.yaml", "en", {"BLEU": 34}),
+        ("translation", "multi30k/tok", "to_german.yaml", "de", {"BLEU": 33}),
+        ("watch-history", "ml100k", "recipe.yaml", "next", {"Hit@10": 14}),
+        ("watch-history", "amazon_games_sasrec", "games.yaml", "next", {"Hit@10/101": 68, "NDCG@10/101": 49}),
     ],
 )
-def test_texts(
-    folder: str, source: str, recipe: str, output: str, metric: str, bar: float, tmp_path: Path
-) -> None:
-    out, made = trained(folder, source, recipe, tmp_path)
-    assert load(made).evaluate(out).document["outputs"][output]["metrics"][metric]["value"] >= bar
+def test_at_least(folder: str, source: str, recipe: str, output: str, bars: dict[str, float], tmp_path: Path) -> None:
+    scores = scored(*trained(folder, source, recipe, tmp_path), output)
+    assert {metric: bar for metric, bar in bars.items() if scores[metric]["value"] < bar} == {}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "metric", "bar"), [("recipe.yaml", "perplexity", 95), ("characters.yaml", "bits", 1.45)]
+)
+def test_language_model(recipe: str, metric: str, bar: float, tmp_path: Path) -> None:
+    scores = scored(*trained("language-model", "ptb", recipe, tmp_path), "next")
+    assert scores[metric]["value"] <= bar
