@@ -1,4 +1,4 @@
-"""What recipes must reach, trained for real: `SEQLOOM_DATA=folder make slow`. One that misses its goal says so itself."""
+"""What recipes must reach, trained for real: `SEQLOOM_DATA=folder make slow`. One that misses a goal is not here."""
 
 from __future__ import annotations
 
