@@ -141,7 +141,7 @@ struct Backward : Recurrence<Cell> {
 
     static void input_gradient(const SeqloomLayer& p, const Sizes& s, const Number* w_back, const Steps& all_steps,
                                Part part, const Number** rows) {
-        constexpr Size TOGETHER = 48;  // rows that stay in the cache while every panel passes
+        constexpr Size TOGETHER = 96;  // rows that stay in the cache while every panel passes
         const Size panels = ceil_div(ceil_div(p.I, LANES), 4);
         const Run run = {s.blocks, D * V, G * V};
         for (Size first = part.first; first < part.last; first += TOGETHER) {
@@ -278,7 +278,7 @@ struct Backward : Recurrence<Cell> {
         float* extra = scratch.take<float>(s.blocks * E * LANES);
         Number* slopes = scratch.take<Number>(p.B * p.T * slopes_of(s));
         const Size rows = p.B;
-        const Size together = rows > 48 ? rows : 48;
+        const Size together = rows > 96 ? rows : 96;
         const Number** pointers = scratch.take<const Number*>(threads * together);
         float* carry = scratch.take<float>(threads * rows * (M + 1) * s.width);
         float* row_slopes = scratch.take<float>(WHOLE_ROW ? threads * s.slopes : 0);

@@ -115,8 +115,8 @@ void multiply(const Row* const* rows, std::ptrdiff_t count, Run run, const Numbe
     if (count <= FEW)  // the weights are read faster when several sums wait for them
         for (; p + SEVERAL <= last; p += SEVERAL)
             multiply_panels<NV, FEW, SEVERAL>(rows, 0, count, run, weights + p * panel, panel, p, totals, start, emit);
-    for (std::ptrdiff_t group = 0; group < count; group += GROUP)
-        for (std::ptrdiff_t q = p; q < last; ++q)
+    for (std::ptrdiff_t q = p; q < last; ++q)  // a panel is read once for all rows
+        for (std::ptrdiff_t group = 0; group < count; group += GROUP)
             multiply_panels<NV, HEIGHT, 1>(rows + group, group, count - group < GROUP ? count - group : GROUP, run,
                                            weights + q * panel, panel, q, totals, start, emit);
 }

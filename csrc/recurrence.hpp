@@ -19,7 +19,7 @@ struct Recurrence {
     static constexpr int UPP = NV / G;         // blocks of LANES units in a panel
     // Whether units wait for the sums of the whole row, see row.hpp. Then the biases come later too, as the cell says.
     static constexpr bool WHOLE_ROW = requires { Cell::whole_row; };
-    static constexpr Size STEPS_TIMES_ROWS = 32;  // products with inputs that are done together
+    static constexpr Size STEPS_TIMES_ROWS = 96;  // products with inputs that are done together
 
     // Sizes that follow from H.
     struct Sizes {
