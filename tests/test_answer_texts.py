@@ -77,6 +77,7 @@ def test_long_texts_are_counted_when_answered_too(tmp_path: Path, cli: Cli) -> N
     [
         (["--text", " "], "the text for text is empty; expected some words"),
         (["--text", "a", "--text", "b"], "--text is given 2 times; expected it once for each of: text"),
+        (["--text", "so \udcff"], "the text for text is not UTF-8: byte 0xff at byte 3; check the encoding"),
         (["--text", "a", "--data", "b.csv"], "both --data b.csv and --text are given; expected one of them"),
     ],
 )
@@ -140,7 +141,7 @@ def test_labels_that_nobody_has_learned_are_missed_and_named(
         "core: {hidden_size: 4}\ntraining: {steps: 2}\n"
     )
     found = cli("train", recipe, "--data", tmp_path / "moods.jsonl", "-o", tmp_path / "run")
-    assert "column 'mood' has 1 categories that the train part never shows: 'odd' (1), first in row 60" in found.out
+    assert "target 'mood' has 1 labels that the train part never shows: 'odd' (1), first in row 60" in found.out
     assert cli("evaluate", tmp_path / "run").code == 0
     scores = json.loads((tmp_path / "run" / "metrics.json").read_text())["outputs"]["mood"]
     assert scores["confusion"]["labels"] == ["glad", "sad", "odd"]

@@ -99,9 +99,7 @@ def test_spans_are_those_of_the_text_as_given(text: str, kind: str) -> None:
         assert text.encode()[first:after].decode() == text[a:b]
 
 
-@pytest.mark.parametrize(
-    ("keep", "expected"), [("start", "a b c d e"), ("end", "v w x y z"), ("both", "a b c y z")]
-)
+@pytest.mark.parametrize(("keep", "expected"), [("start", "a b c d e"), ("end", "v w x y z"), ("both", "a b c y z")])
 def test_long_texts_are_bounded_from_the_side_that_is_asked_for(keep: Any, expected: str) -> None:
     letters = "a b c d e f g h i j k l m n o p q r s t u v w x y z"
     # The filler makes the text longer than what is looked at.
@@ -118,3 +116,12 @@ def test_nothing_is_left_out_without_a_bound() -> None:
     assert not found.shortened.any()
     empty = fitted().encode([])
     assert (empty.offsets.tolist(), empty.spans.shape) == ([0], (0, 2))
+
+
+def test_of_a_very_long_text_only_what_is_read_is_learned_from() -> None:
+    text = "first " + "x" * 1_000_000 + " last"
+    learned = Tokenizer.fit([text], TokenizerSettings(tokens="word"), 10, "start").words
+    assert "first" in learned
+    assert "last" not in learned
+    assert max(map(len, learned)) < 1000, "it is the beginning of the text that was cut"
+    assert "last" in Tokenizer.fit([text], TokenizerSettings(tokens="word"), 10, "both").words

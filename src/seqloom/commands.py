@@ -348,10 +348,24 @@ def _one_row(trained: Trained, texts: list[str]) -> pl.DataFrame:
         raise UsageError(f"--text answers for models that read texts alone; this one reads {read}: use --data")
     if len(texts) != len(columns):
         raise UsageError(f"--text is given {len(texts)} times; expected it once for each of: {', '.join(columns)}")
+    for column, text in zip(columns, texts, strict=True):
+        _require_text(column, text)
     empty = [column for column, text in zip(columns, texts, strict=True) if not text.strip()]
     if empty:
         raise UsageError(f"the text for {', '.join(empty)} is empty; expected some words")
     return pl.DataFrame({column: [text] for column, text in zip(columns, texts, strict=True)})
+
+
+def _require_text(column: str, text: str) -> None:
+    """Raise where an argument is no text; for each byte that it cannot read Python has put half a surrogate pair."""
+    given = text.encode("utf-8", "surrogateescape")
+    try:
+        given.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"the text for {column} is not UTF-8: byte 0x{given[error.start]:02x} at byte {error.start}; "
+            "check the encoding of the terminal, or give the text in a file with --data"
+        ) from None
 
 
 def _show_answer(console: Console, answers: pl.DataFrame) -> None:

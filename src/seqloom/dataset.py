@@ -13,6 +13,7 @@ import polars as pl
 from seqloom.data.columns import ColumnUse
 from seqloom.data.examples import read_examples
 from seqloom.data.ledger import Ledger
+from seqloom.data.lines import read_lines
 from seqloom.data.preflight import check_examples, check_series
 from seqloom.data.segments import Column, Segments
 from seqloom.data.series import extend, history_ends, missing, read_series
@@ -106,6 +107,9 @@ def _frame(model: SequenceModel, data: object, ledger: Ledger) -> pl.DataFrame:
     settings = model.recipe.data
     if not isinstance(data, str | Path):
         return to_polars(data, settings)
+    if settings.lines and Path(data).is_dir():
+        ledger.source = Path(data)
+        return read_lines(Path(data), settings.lines, ledger)
     ledger.source = locate_table(Path(data), settings)
     return read_table(ledger.source, settings)
 

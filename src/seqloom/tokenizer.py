@@ -83,8 +83,22 @@ class Tokenizer:
         self._inner.encode_special_tokens = True
 
     @classmethod
-    def fit(cls, texts: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
-        """Learn the vocabulary."""
+    def fit(
+        cls,
+        texts: Iterable[str],
+        settings: TokenizerSettings,
+        max_length: int | None = None,
+        keep: Keep = "start",
+    ) -> Tokenizer:
+        """Learn the vocabulary.
+
+        Args:
+            texts: whole texts.
+            settings: what a token is.
+            max_length: tokens of each text that will be read; of longer texts only the part in which they stand is
+                looked at, so that no text is too long to learn from.
+            keep: where they stand.
+        """
         from tokenizers import trainers
 
         inner = _untrained(settings)
@@ -95,7 +109,7 @@ class Tokenizer:
             special_tokens=list(MARKS),
             show_progress=False,
         )
-        inner.train_from_iterator(texts, trainer)
+        inner.train_from_iterator((_within_reach(text, max_length, keep).text for text in texts), trainer)
         return cls(inner)
 
     @classmethod

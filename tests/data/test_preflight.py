@@ -167,7 +167,7 @@ def test_clean_examples_have_no_problem() -> None:
 def test_labels_of_examples() -> None:
     lists = [[float(i)] for i in range(10)]
     found = check_table([X, LABEL], PART, x=lists, label=["p", "q"] * 4 + [None, "odd"])
-    assert [(p.code, p.row) for p in found] == [("missing-target", 9), ("unseen-category", 10), ("label-once", 10)]
+    assert [(p.code, p.row) for p in found] == [("missing-target", 9), ("untaught-label", 10), ("label-once", 10)]
     assert "'odd' (1), first in row 10" in found[1].message
     (problem,) = check_table([X, LABEL], PART, x=lists, label=["p"] * 10)
     assert (problem.severity, problem.code) == ("error", "constant")

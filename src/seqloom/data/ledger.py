@@ -7,12 +7,12 @@ problems at once instead of mending them one by one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,11 +49,22 @@ class Problem:
     count: int = 1
 
 
+class Aligned(NamedTuple):
+    """Files that were read line by line, side by side: their names, and how many rows that made."""
+
+    names: str
+    rows: int
+
+
 class Ledger:
-    """A growing list of problems; `source` is the file that rows are counted in, where there is one."""
+    """A growing list of problems; `source` is the file that rows are counted in, where there is one.
+
+    `aligned` are the files whose lines became rows, in the order of the rows, where there is no such single file.
+    """
 
     def __init__(self, source: Path | None = None) -> None:
         self.source = source
+        self.aligned: Sequence[Aligned] = ()
         self.problems: list[Problem] = []
 
     def add(
@@ -88,6 +99,11 @@ class Ledger:
 
     def at(self, row: int) -> str:
         """`row` in words, with the file and line it stands on where they are known."""
+        line = row
+        for names, rows in self.aligned:
+            if line <= rows:
+                return f"row {row} (line {line} of {names})"
+            line -= rows
         if self._lines is None or self.source is None or row > len(self._lines):
             return f"row {row}"
         return f"row {row} (line {self._lines[row - 1]} of {self.source.name})"

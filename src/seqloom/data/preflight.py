@@ -74,7 +74,7 @@ def check_examples(segments: Segments, uses: Sequence[ColumnUse], split: Example
         elif use.role == "cell" and use.kind == "text":
             _check_texts(use.name, column, ledger)
         elif use.kind == "text" and use.role != "written" and _is_category(use, column):
-            _check_unseen(use.name, column, part == "train", owner, ledger)
+            _check_unseen(use, column, part == "train", owner, ledger)
         if use.role == "target" and use.kind == "text" and not use.next_asked:
             _check_labels(use.name, column, owner, ledger)
         if use.kind == "number" and column.ndim == 1:
@@ -250,22 +250,22 @@ def _far_values(train: Floats, later: Floats) -> npt.NDArray[np.int64]:
 def _check_step_categories(segments: Segments, use: ColumnUse, split: SeriesSplit, ledger: Ledger) -> None:
     owner = np.repeat(np.arange(len(segments)), segments.lengths)
     trained = np.arange(len(owner)) - segments.offsets[owner] < split.valid[owner]
-    _check_unseen(use.name, segments.steps[use.name], trained, None, ledger)
+    _check_unseen(use, segments.steps[use.name], trained, None, ledger)
 
 
 def _check_static_categories(segments: Segments, use: ColumnUse, split: SeriesSplit, ledger: Ledger) -> None:
     if use.kind == "text":
-        _check_unseen(use.name, segments.static[use.name], split.valid > 0, None, ledger)
+        _check_unseen(use, segments.static[use.name], split.valid > 0, None, ledger)
 
 
 def _check_unseen(
-    name: str,
+    use: ColumnUse,
     column: Column,
     trained: npt.NDArray[np.bool_],
     owner: npt.NDArray[np.int64] | None,
     ledger: Ledger,
 ) -> None:
-    """Categories that occur in the other parts but never in train."""
+    """Categories that occur in the other parts but never in train; as targets they can never be answered."""
     seen = set(column[trained])
     unseen = Counter(value for value in column[~trained] if value is not None and value not in seen)
     if not unseen:
@@ -276,11 +276,14 @@ def _check_unseen(
     if owner is not None:
         row = int(owner[next(i for i in np.flatnonzero(~trained) if column[i] in unseen)]) + 1
     place = f", first in {ledger.at(row)}" if row is not None else ""
-    message = (
-        f"column '{name}' has {len(unseen)} categories that the train part never shows: {said}{more}{place}; "
-        "they are read as unknown."
-    )
-    ledger.add("warning", "unseen-category", message, column=name, row=row, count=sum(unseen.values()))
+    unseen_by = f"that the train part never shows: {said}{more}{place}"
+    count = sum(unseen.values())
+    if use.role == "target":
+        message = f"target '{use.name}' has {len(unseen)} labels {unseen_by}; they cannot be answered."
+        ledger.add("warning", "untaught-label", message, column=use.name, row=row, count=count)
+        return
+    message = f"column '{use.name}' has {len(unseen)} categories {unseen_by}; they are read as unknown."
+    ledger.add("warning", "unseen-category", message, column=use.name, row=row, count=count)
 
 
 def _values(segments: Segments, name: str) -> tuple[Column, npt.NDArray[np.int64]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from seqloom.settings import Settings
 
@@ -29,6 +31,11 @@ class DataSettings(Settings):
     """Which table, and what its rows mean."""
 
     table: str | None = Field(None, description="file inside the data folder; omitted: the data path itself")
+    lines: dict[Literal["train", "valid", "test"], dict[str, str]] = Field(
+        {},
+        description="line-aligned files in the data folder, by part and column: line k of each file is row k; several "
+        "parts make a column `split`; omitted: a table",
+    )
     time: str | None = Field(None, description="column of dates: rows are steps of series; omitted: rows are examples")
     id: str | None = Field(None, description="column naming the series, or the example")
     stack: list[str] = Field(
@@ -43,3 +50,20 @@ class DataSettings(Settings):
     )
     decimal_comma: bool = Field(False, description="numbers are written 1.234,5")
     split: SplitSettings = Field(default_factory=SplitSettings, description="train, valid and test")
+
+    @model_validator(mode="after")
+    def _lines_stand_alone(self) -> DataSettings:
+        if not self.lines:
+            return self
+        if "train" not in self.lines:
+            raise ValueError(f"lines has the parts {', '.join(self.lines)}; expected train among them")
+        columns = {part: sorted(files) for part, files in self.lines.items()}
+        for part, named in columns.items():
+            if named != columns["train"] or not named:
+                raise ValueError(f"lines.{part} has the columns {named}, train {columns['train']}; expected the same")
+        given = [name for name in ("table", "time", "stack") if getattr(self, name)]
+        if given:
+            raise ValueError(f"lines are examples, one row for each line; leave {' and '.join(given)} out")
+        if len(self.lines) > 1 and self.split.column != "split":
+            raise ValueError("lines has several parts; set split: {column: split}, the column that says which is which")
+        return self

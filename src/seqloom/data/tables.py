@@ -87,7 +87,7 @@ def row_lines(path: Path) -> npt.NDArray[np.int64] | None:
     suffix = _suffix(path)
     if suffix is None or suffix == ".parquet":
         return None
-    data = _text_bytes(path)
+    data = text_bytes(path)
     if suffix.startswith((".jsonl", ".ndjson")):
         return np.array([n for n, line in enumerate(data.split(b"\n"), 1) if line.strip()], dtype=np.int64)
     lines = _scan(data, _separator(data, suffix)).lines
@@ -135,13 +135,13 @@ def _read_parquet(file: Path) -> pl.DataFrame:
 
 
 def _read_text(file: Path, suffix: str) -> pl.DataFrame:
-    data = _text_bytes(file)
+    data = text_bytes(file)
     if suffix.startswith((".jsonl", ".ndjson")):
         return _read_json_lines(data, file)
     return _read_separated(data, file, _separator(data, suffix))
 
 
-def _text_bytes(file: Path) -> bytes:
+def text_bytes(file: Path) -> bytes:
     """The whole file as UTF-8 bytes without byte order mark, checked."""
     data = file.read_bytes()
     if file.name.lower().endswith(".gz"):

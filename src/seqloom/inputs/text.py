@@ -81,7 +81,7 @@ class Text(OwnAxis):
             DataError: the training part has no text, or the file of vectors cannot be used.
         """
         texts = [text for text in values.flatten().tolist() if text is not None]
-        self.tokenizer = Tokenizer.fit(texts, self.settings)
+        self.tokenizer = Tokenizer.fit(texts, self.settings, self.settings.max_length, self.settings.keep)
         if len(self.tokenizer) == len(MARKS):
             raise DataError(f"input {self.name!r}: the training part has no text at all; expected some words")
         self.size = self.settings.size

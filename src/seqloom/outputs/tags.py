@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import DataError
 from seqloom.layers.pooling import Name, pooling
@@ -63,6 +64,19 @@ class Tags(Output):
         self.vocabulary = Vocabulary.fit(tag for cell in values.tolist() for tag in self._apart(cell) or [])
         if not self.vocabulary.words:
             raise DataError(f"output {self.name!r}: the training part has no tag at all; expected one or more")
+
+    def report(self, values: Column, ledger: Ledger) -> None:
+        """Tags that the training part never shows."""
+        known = set(self.vocabulary.words)
+        unknown = [set(self._apart(cell) or []) - known for cell in values.tolist()]
+        rows = [row for row, tags in enumerate(unknown, 1) if tags]
+        if rows:
+            said = ", ".join(f"'{tag}'" for tag in sorted(set().union(*unknown))[:5])
+            message = (
+                f"target '{self.columns[0]}' has tags that the train part never shows, such as {said}, in "
+                f"{ledger.at_rows(rows)}; they cannot be answered."
+            )
+            ledger.add("warning", "untaught-label", message, column=self.columns[0], row=rows[0], count=len(rows))
 
     def fitted(self) -> dict[str, Any]:
         """The tags, in the order of their codes."""

@@ -138,7 +138,8 @@ class Text(Output):
         Raises:
             DataError: the training part has no text.
         """
-        self.tokenizer = Tokenizer.fit([text for text in values.tolist() if text is not None], self.settings)
+        texts = [text for text in values.tolist() if text is not None]
+        self.tokenizer = Tokenizer.fit(texts, self.settings, self.settings.max_length)
         if len(self.tokenizer) == len(MARKS):
             raise DataError(f"output {self.name!r}: the training part has no text at all; expected texts to learn from")
 
@@ -188,16 +189,25 @@ class Text(Output):
         return Ragged(torch.from_numpy(offsets), torch.from_numpy(codes))
 
     def report(self, values: Column, ledger: Ledger) -> None:
-        """Texts that are longer than what is learned of them."""
-        texts = ["" if text is None else text for text in values.tolist()]
-        rows = np.flatnonzero(self.tokenizer.encode(texts, self.settings.max_length).shortened) + 1
+        """Texts that are longer than what is learned of them, and tokens that cannot be written."""
+        column, longest = self.columns[0], self.settings.max_length
+        tokens = self.tokenizer.encode(["" if text is None else text for text in values.tolist()], longest)
+        rows = np.flatnonzero(tokens.shortened) + 1
         if len(rows):
             message = (
-                f"column '{self.columns[0]}' has {len(rows)} texts of more than {self.settings.max_length} tokens, in "
-                f"{ledger.at_rows(rows)}; of each, the first {self.settings.max_length} are learned "
-                f"(outputs.{self.name}.max_length)."
+                f"column '{column}' has {len(rows)} texts of more than {longest} tokens, in {ledger.at_rows(rows)}; "
+                f"of each, the first {longest} are learned (outputs.{self.name}.max_length)."
             )
-            ledger.add("note", "long-text", message, column=self.columns[0], row=int(rows[0]), count=len(rows))
+            ledger.add("note", "long-text", message, column=column, row=int(rows[0]), count=len(rows))
+        unknown = np.flatnonzero(tokens.codes == UNKNOWN)
+        if len(unknown):
+            rows = np.unique(np.searchsorted(tokens.offsets, unknown, side="right"))
+            message = (
+                f"column '{column}': {len(unknown)} of {len(tokens.codes)} tokens are not among the "
+                f"{len(self.tokenizer)} that the train part taught, in {ledger.at_rows(rows)}; they cannot be written "
+                f"(outputs.{self.name}.vocabulary and tokens)."
+            )
+            ledger.add("note", "untaught-token", message, column=column, row=int(rows[0]), count=len(unknown))
 
     def forward(self, reading: Reading) -> Tensor:
         """(B, U, V) logits of each token when the right ones before it are told; without targets, of the first one."""
