@@ -127,6 +127,13 @@ def test_a_very_long_line_takes_no_longer_than_what_is_read_of_it(model: Path, t
     assert time.process_time() - began < 5
 
 
+@pytest.mark.slow
+def test_a_line_of_100_megabytes_is_learned_from_and_answered(tmp_path: Path) -> None:
+    long = FRAME.with_columns(text=pl.when(pl.int_range(60) == 0).then(pl.lit("x" * 100_000_000)).otherwise("text"))
+    found = load(saved(tmp_path / "long.seqloom", long)).predict(long)
+    assert found["y_hat"].to_list()[1:5] == ["sad", "glad", "sad", "glad"]
+
+
 def test_labels_that_nobody_has_learned_are_missed_and_named(
     model: Path, tmp_path: Path, cli: Cli, no_auto_ets: None
 ) -> None:
