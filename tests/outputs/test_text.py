@@ -110,6 +110,32 @@ def test_the_first_answer_is_greedy_and_marks_are_never_written() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_with_a_beam_of_one_writes_greedily(case: str) -> None:
+    _, output, _, reading = read(case)
+    output.settings = output.settings.model_copy(update={"beam_size": 1, "n_best": 1})
+    for plain, best in output.answer(reading, None).tolist():
+        assert (plain.text, plain.tokens, plain.score) == (best.text, best.tokens, best.score)
+        np.testing.assert_array_equal(plain.attention, best.attention)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES)
+def test_a_row_writes_the_same_alone_and_among_others(case: str) -> None:
+    built, output, batch, reading = read(case)
+    together = output.answer(reading, None)
+    for row in (0, 1, 5, 20):
+        place = built.places.take(slice(row, row + 1))
+        alone = output.answer(built.model.read(cut(built.encoded, place, built.model.inputs, {}))[0], None)
+        length = int(batch.lengths[row])
+        for own, among in zip(alone[0].tolist(), together[row].tolist(), strict=True):
+            assert own.tokens == among.tokens
+            np.testing.assert_allclose(own.score, among.score, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(own.attention[:, :length], among.attention[:, :length], atol=1e-5)
+            assert not among.attention[:, length:].any(), "padding is never looked at"
+
+
+@torch.no_grad()
 def test_what_is_told_turns_into_the_models_own_words() -> None:
     built, output, _, reading = read("text-texts-both-ways")
     output.settings = output.settings.model_copy(update={"teacher_forcing_ratio": 0.0})
