@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DATA ?=
 ARGS ?=
 
-.PHONY: demo test slow docs lint sanitize clean
+.PHONY: demo test slow docs lint sanitize neon clean
 
 # The environment is made once, and again when what it needs has changed.
 $(VENV)/.made: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/* csrc/cells/*)
@@ -43,6 +43,9 @@ lint: $(VENV)/.made
 
 sanitize: $(VENV)/.made
 	csrc/sanitize.sh $(BIN)/python
+
+neon: $(VENV)/.made
+	csrc/neon.sh $(BIN)/python
 
 clean:
 	rm -rf $(VENV) demo site build
