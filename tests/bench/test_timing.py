@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from seqloom.bench import imports, long
+from seqloom.bench import imports, long, timing
 from seqloom.bench.row import Goal, Row, absent, timed
 from seqloom.bench.timing import Effort, interleaved, seconds
 
@@ -24,8 +24,20 @@ def test_a_sleep_takes_as_long_as_it_says() -> None:
 def test_contenders_take_turns_after_a_call_each_that_does_not_count() -> None:
     order: list[str] = []
     interleaved({"ours": lambda: order.append("o"), "theirs": lambda: order.append("t")}, Effort(3, 0.0))
-    assert "".join(order[-6:]) == "ototot"
-    assert order.count("o") == order.count("t") == 3 + 2  # one to warm up, one to see how long it takes
+    assert "".join(order[-12:]) == "oottoottoott"  # the first of two is not timed
+    assert order.count("o") == order.count("t") == 6 + 2  # one to warm up, one to see how long it takes
+
+
+def test_a_long_call_needs_no_other_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LONG", 0.005)
+    calls = {"short": 0, "long": 0}
+
+    def call(name: str, duration: float) -> None:
+        calls[name] += 1
+        time.sleep(duration)
+
+    interleaved({"short": lambda: call("short", 0.0), "long": lambda: call("long", 0.01)}, Effort(3, 0.0))
+    assert calls == {"short": 2 + 6, "long": 2 + 1 + 3}
 
 
 def test_a_median_shrugs_off_one_slow_sample() -> None:
