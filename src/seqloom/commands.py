@@ -457,11 +457,12 @@ def bench(
     """Benchmarks, a table for each as it ends."""
     wanted = measure.chosen(names)
     setting = measure.prepare(threads, QUICK if quick else FULL, tiny=tiny)
+    console.width = max(console.width, table.WIDTH)
     console.print(*table.limits(measure.machine(setting.limits)), sep="\n", highlight=False)
 
     def tell(name: str, rows: list[Row]) -> None:
         shown = table.terminal(name, [row.to_json() for row in rows])
-        console.print(shown, width=max(console.width, table.WIDTH), crop=False)
+        console.print(shown, crop=False)
 
     document = measure.measure(wanted, setting, tell)
     if document["caveat"]:
