@@ -31,7 +31,6 @@ class TextSettings(TokenizerSettings, InputSettings):
     max_length: int = Field(400, ge=1, description="tokens of each text that are read at most")
     keep: Keep = Field("both", description="which tokens of a longer text: start, end, or both: half from either end")
     size: int = Field(64, ge=1, description="features of a token's embedding; with vectors, theirs")
-    spread: float = Field(1.0, gt=0, description="standard deviation with which learned embeddings begin")
     vectors: str | None = Field(
         None, description="file of word vectors to start from, as word2vec or GloVe write them as text"
     )
@@ -103,7 +102,6 @@ class Text(OwnAxis):
         several = len(self.columns) > 1
         self.features = self.size + several
         self.embedding = nn.Embedding(len(self.tokenizer), self.size)
-        nn.init.normal_(self.embedding.weight, std=self.settings.spread)
         self.column = nn.Embedding(len(self.columns), self.size) if several else None
         for part in (self.embedding, self.column):
             if part is not None:
