@@ -110,7 +110,7 @@ def test_every_section_of_a_full_run_is_there(make_run: MakeRun) -> None:
         "Coming forecast",
         "Data",
         *(f"{title} of temperature" for title in temperature),
-        *(f"{title} of kind" for title in ["Rivals", "Confusion", "Worst cases"]),
+        *(f"{title} of kind" for title in ["Rivals", "Confusion", "Calibration", "Worst cases"]),
         *(f"{title} of price" for title in ["Rivals", "Predictions", "Worst cases"]),
         *("Learning curves", "Pre-flight ledger", "Model", "Recipe", "Environment"),
     ]
