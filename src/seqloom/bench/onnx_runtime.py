@@ -38,6 +38,8 @@ class OnnxLayer:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # Between calls its threads would go on spinning, on the cores of whoever is next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self._session = onnxruntime.InferenceSession(graph(layer), options, providers=["CPUExecutionProvider"])
         self._states = [f"initial_{part}" for part in _STATES[layer.mode]]
         self._hidden = layer.hidden_size
