@@ -97,8 +97,10 @@ class Bucketed:
         return self._epoch(epoch)[place]
 
     def largest(self, steps: Rows) -> Rows:
-        """The batch with the most steps."""
-        return max(self._epoch(0), key=lambda rows: len(rows) * int(steps[rows].max()))
+        """The most steps that chance can deal out as one batch: the longest rows of a bucket side by side."""
+        falling = ((rows[np.argsort(-steps[rows], kind="stable")], count) for rows, count in self.buckets)
+        batches = (rows[: -(-len(rows) // count)] for rows, count in falling)
+        return max(batches, key=lambda rows: len(rows) * int(steps[rows].max()))
 
     def _epoch(self, epoch: int) -> list[Rows]:
         if self._dealt[0] != epoch:
