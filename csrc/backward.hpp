@@ -21,7 +21,7 @@ struct Backward : Recurrence<Cell> {
     struct BackBuffers {
         const Number** pointers;  // (rows,)
         float *carry, *memory;    // (rows, width), (rows, M, width): what flows to h and memories before the step
-        float* slopes;            // of one row, where a cell sees the whole row
+        float* slopes;            // of one row, where a cell sees the whole row and they are kept in another kind
     };
 
     static INLINE const float* kept_at(const SeqloomLayer& p, const Sizes& s, Size b, Size t) {
@@ -73,11 +73,13 @@ struct Backward : Recurrence<Cell> {
         auto finish_row = [&](Size r, Size t) {
             if constexpr (WHOLE_ROW) {
                 const Size b = team.rows[r];
-                const float* h = h_before(p, b, t);
-                Cell::back_row({s.H, kept_at(p, s, b, t), h, extra, carry(r), memory(r), buffers.slopes},
-                               [&](Size block, Vec* before) { memory_before(p, s, b, t, block, before); });
                 Number* to = slope_at(b, t);
-                for (Size k = 0; k < s.blocks * D; ++k) store(to + k * V, load(buffers.slopes + k * LANES));
+                float* made = buffers.slopes;
+                if constexpr (numbers_in<Number> == 1) made = to;
+                Cell::back_row({s.H, kept_at(p, s, b, t), h_before(p, b, t), extra, carry(r), memory(r), made},
+                               [&](Size block, Vec* before) { memory_before(p, s, b, t, block, before); });
+                if constexpr (numbers_in<Number> > 1)
+                    for (Size k = 0; k < s.blocks * D; ++k) store(to + k * V, load(made + k * LANES));
             }
         };
         auto gradient = [&](Size r, Size t, Size block) {
@@ -281,7 +283,7 @@ struct Backward : Recurrence<Cell> {
         const Size together = rows > 96 ? rows : 96;
         const Number** pointers = scratch.take<const Number*>(threads * together);
         float* carry = scratch.take<float>(threads * rows * (M + 1) * s.width);
-        float* row_slopes = scratch.take<float>(WHOLE_ROW ? threads * s.slopes : 0);
+        float* row_slopes = scratch.take<float>(WHOLE_ROW && numbers_in<Number> > 1 ? threads * s.slopes : 0);
         Number* copies = scratch.take<Number>(threads * WeightBuffers::copies(p));
         float* sums = scratch.take<float>(threads * WeightBuffers::sums(p, s));
         Steps steps;
@@ -315,7 +317,7 @@ struct Backward : Recurrence<Cell> {
             float* own = carry + (used.units ? 0 : rank) * rows * (M + 1) * s.width;
             backward_team(p, g, s, w_back, extra, slopes, used.team(rank, &barrier, p.B),
                           {pointers + rank * together, own, own + rows * s.width,
-                           row_slopes + (WHOLE_ROW ? rank * s.slopes : 0)});
+                           row_slopes + (WHOLE_ROW && numbers_in<Number> > 1 ? rank * s.slopes : 0)});
         });
         parallel(threads, [&](int rank, int got) {
             if (g.d_x) {

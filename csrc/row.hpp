@@ -36,6 +36,12 @@ INLINE Vec units_only(Vec value, std::ptrdiff_t H, std::ptrdiff_t block) {
     return load_some(lanes, left);
 }
 
+// What G gates of a block get of one product: gain * norm + shift.
+template <int G>
+INLINE void scale_and_shift(const float* gains, const float* normed, const float* shifts, Vec* to) {
+    for (int g = 0; g < G; ++g) to[g] = fma(load(gains + g * LANES), load(normed + g * LANES), load(shifts + g * LANES));
+}
+
 INLINE float sum_of_lanes(Vec value) {
     float lanes[LANES];
     store(lanes, value);

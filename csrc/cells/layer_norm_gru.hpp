@@ -27,13 +27,10 @@ struct LayerNormGRU {
         rates[3] = normalise<1>(row.sums + 2 * LANES, 3 * LANES, h + 2 * LANES, each, row.H);
         for (std::ptrdiff_t block = 0; block < blocks; ++block) {
             float* keep = row.keep + block * each;
+            const float* gains = row.extra + block * extras * LANES;
             Vec from_x[3], from_h[3];
-            for (int g = 0; g < 3; ++g) {
-                const float* gain = row.extra + (block * extras + g) * LANES;
-                const std::ptrdiff_t shift = (block * 3 + g) * LANES;
-                from_x[g] = fma(load(gain), load(keep + g * LANES), load(row.b_ih + shift));
-                from_h[g] = fma(load(gain + 3 * LANES), load(keep + (3 + g) * LANES), load(row.b_hh + shift));
-            }
+            scale_and_shift<3>(gains, keep, row.b_ih + block * 3 * LANES, from_x);
+            scale_and_shift<3>(gains + 3 * LANES, keep + 3 * LANES, row.b_hh + block * 3 * LANES, from_h);
             Vec r = sigmoid(from_x[0] + from_h[0]), z = sigmoid(from_x[1] + from_h[1]);
             Vec n = tanh(fma(r, from_h[2], from_x[2]));
             Vec before = load_some(row.h + block * LANES, row.H - block * LANES);

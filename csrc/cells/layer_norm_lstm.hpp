@@ -24,14 +24,11 @@ struct LayerNormLSTM {
         rates[1] = normalise<4>(row.sums, 4 * LANES, row.keep + 4 * LANES, each, row.H);
         for (std::ptrdiff_t block = 0; block < blocks; ++block) {
             float* keep = row.keep + block * each;
-            Vec sum[4];
-            for (int g = 0; g < 4; ++g) {
-                const float* gain = row.extra + (block * extras + g) * LANES;
-                const std::ptrdiff_t shift = (block * 4 + g) * LANES;
-                sum[g] = fma(load(gain), load(keep + g * LANES), load(row.b_ih + shift)) +
-                         fma(load(gain + 4 * LANES), load(keep + (4 + g) * LANES), load(row.b_hh + shift));
-            }
-            Vec i = sigmoid(sum[0]), f = sigmoid(sum[1]), g = tanh(sum[2]), o = sigmoid(sum[3]);
+            const float* gains = row.extra + block * extras * LANES;
+            Vec x[4], h[4];
+            scale_and_shift<4>(gains, keep, row.b_ih + block * 4 * LANES, x);
+            scale_and_shift<4>(gains + 4 * LANES, keep + 4 * LANES, row.b_hh + block * 4 * LANES, h);
+            Vec i = sigmoid(x[0] + h[0]), f = sigmoid(x[1] + h[1]), g = tanh(x[2] + h[2]), o = sigmoid(x[3] + h[3]);
             Vec c = fma(f, load(row.memory + block * LANES), i * g);
             store(keep + 8 * LANES, i), store(keep + 9 * LANES, f), store(keep + 10 * LANES, g);
             store(keep + 11 * LANES, o), store(keep + 12 * LANES, c);
