@@ -110,22 +110,20 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     d_output, d_final, output = d_output.contiguous(), d_final.contiguous(), output.contiguous()
     a, initial, lengths = native.dense(a), initial.contiguous(), lengths.contiguous()
-    found = output.new_empty(output.shape), output.new_empty(output.shape), initial.new_empty(initial.shape)
+    found = _empty_gradients(initial, output)
     # b and the final state are not read on the way back.
     _call(rectified, a, output, (lengths, a, output, initial, output, d_final), (d_output, d_final, *found))
     return found
 
 
 @torch.library.register_fake("seqloom::scan_backward")  # type: ignore[untyped-decorator]
-def _(
-    d_output: Tensor,
-    d_final: Tensor,
-    a: Tensor,
-    initial: Tensor,
-    lengths: Tensor,
-    output: Tensor,
-    rectified: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(d_output: Tensor, d_final: Tensor, a: Tensor, initial: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _lengths, output, _rectified = rest
+    return _empty_gradients(initial, output)
+
+
+def _empty_gradients(initial: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Room for those of a, b and the state before."""
     return output.new_empty(output.shape), output.new_empty(output.shape), initial.new_empty(initial.shape)
 
 
