@@ -1,6 +1,9 @@
 """Single steps in the native kernels, with weights that are packed once: nothing of torch on the way.
 
-The code is that of whole layers, so on one instruction set the steps give, to the bit, what the whole sequence gives.
+The code is that of whole layers, so on one instruction set the steps give, to the bit, what the whole sequence gives,
+in float32 and in bfloat16. Weights in eight bits are whole numbers with a scale for each row of a matrix; what they
+multiply is rounded to sixteen bits where the processor has an instruction for such products (AVX-512 VNNI), and sums
+are exact then.
 """
 
 from __future__ import annotations
