@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from seqloom.cells import gru, lstm, relu_rnn, rnn
+from seqloom.cells.cell import Cell
 from seqloom.kernels import native
+
+# Cells by what torch calls the modes of its layers.
+_CELLS: dict[str, type[Cell]] = {
+    "LSTM": lstm.LSTM,
+    "GRU": gru.GRU,
+    "RNN_TANH": rnn.RNN,
+    "RNN_RELU": relu_rnn.ReLURNN,
+}
 
 State = Any  # (L*D, B, H), or a pair of them for the LSTM, as in torch
 
@@ -89,7 +99,7 @@ def runs_natively(layer: nn.RNNBase, values: Tensor) -> bool:
 def run_natively(layer: nn.RNNBase, input: Tensor, hx: State, lengths: Tensor) -> tuple[Tensor, State]:
     """As `run_with_lengths`, in the native kernels."""
     parts = 2 if layer.mode == "LSTM" else 1
-    number = {"LSTM": 0, "GRU": 1, "RNN_TANH": 2, "RNN_RELU": 3}[layer.mode]
+    number = native.CELLS[_CELLS[layer.mode]].number
     directions = 2 if layer.bidirectional else 1
     shape = (layer.num_layers * directions, len(lengths), layer.hidden_size)
     begin = [input.new_zeros(shape)] * parts if hx is None else list(hx) if parts == 2 else [hx]
