@@ -23,7 +23,7 @@ def cell(seed: int = 0) -> DecayGRU:
     return DecayGRU(3, 4).double()
 
 
-def close(a: Tensor, b: Tensor) -> None:
+def assert_close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -41,7 +41,7 @@ def test_waiting_twice_is_waiting_once_as_long(a: float, b: float) -> None:
     made, h = cell(), torch.randn(2, 4, dtype=torch.float64)
     first, second = (torch.full((2, 1), gap, dtype=torch.float64) for gap in (a, b))
     once = made.wait(GRUState(h), first + second)
-    close(made.wait(made.wait(GRUState(h), first), second).h, once.h)
+    assert_close(made.wait(made.wait(GRUState(h), first), second).h, once.h)
 
 
 @laws
@@ -58,7 +58,7 @@ def test_splitting_a_gap_with_steps_that_write_nothing_changes_nothing(gap: floa
     single = torch.cat(
         [torch.full((1, 1, 1), gap, dtype=torch.float64), torch.randn(1, 1, 2, dtype=torch.float64)], dim=-1
     )
-    close(after(made, many, h), after(made, single, h))
+    assert_close(after(made, many, h), after(made, single, h))
 
 
 def test_without_waiting_it_is_the_gru() -> None:
@@ -68,13 +68,13 @@ def test_without_waiting_it_is_the_gru() -> None:
     x = torch.randn(5, 2, dtype=torch.float64)
     expected, _ = plain.step(plain.project(x), GRUState(h))
     found, _ = made.step(made.project(torch.cat([torch.zeros(5, 1).double(), x], dim=-1)), GRUState(h))
-    close(found, expected)
+    assert_close(found, expected)
 
 
 def test_after_ages_nothing_is_left() -> None:
     made = cell()
     x = torch.tensor([[[1e6, 0.3, -0.2]]], dtype=torch.float64)
-    close(after(made, x, torch.full((1, 4), 9.0).double()), after(made, x, torch.zeros(1, 4).double()))
+    assert_close(after(made, x, torch.full((1, 4), 9.0).double()), after(made, x, torch.zeros(1, 4).double()))
 
 
 @laws
@@ -115,7 +115,7 @@ def test_every_layer_is_shown_the_time() -> None:
     with torch.no_grad():
         layer.cells()[1][0].get_parameter("rate").add_(3)
     after_, _ = layer(input)
-    close(before.values[:, :1], after_.values[:, :1])
+    assert_close(before.values[:, :1], after_.values[:, :1])
     assert not torch.allclose(before.values[:, 2], after_.values[:, 2])
 
 
@@ -129,9 +129,9 @@ def test_backwards_a_gap_lies_on_its_other_side() -> None:
     mirrored = stamped([-time for time in reversed(times)], values.flip(1))
     alone = Recurrent(DecayGRU, 3, 4).double()
     alone.cells()[0][0].load_state_dict(backward.state_dict())
-    close(alone(mirrored)[0].values.flip(1), output.values[..., 4:])
+    assert_close(alone(mirrored)[0].values.flip(1), output.values[..., 4:])
     alone.cells()[0][0].load_state_dict(forward.state_dict())
-    close(alone(stamped(times, values))[0].values, output.values[..., :4])
+    assert_close(alone(stamped(times, values))[0].values, output.values[..., :4])
 
 
 def test_dropout_of_inputs_leaves_the_time_alone() -> None:

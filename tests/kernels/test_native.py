@@ -33,7 +33,10 @@ from seqloom.layers.recurrent import Recurrent
 from seqloom.sequences import Sequences
 
 LIBRARY = native.library()
-pytestmark = pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY))
+pytestmark = [
+    pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY)),
+    pytest.mark.usefixtures("poisoned_and_put_back"),
+]
 SETS: list[str] = [] if isinstance(LIBRARY, str) else LIBRARY.instruction_sets()
 CELLS = list(native.CELLS)
 every_cell = pytest.mark.parametrize("kind", CELLS)
@@ -46,18 +49,6 @@ def arithmetic(low: bool) -> Iterator[None]:
     """Products of float32, or of bfloat16, whether that pays on this processor or not."""
     with torch.autocast("cpu", torch.bfloat16, enabled=low), patch.object(native, "bfloat16_pays", lambda: True):
         yield
-
-
-@pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    """Threads, instruction set and memory as they were; scratch memory is poisoned in every test."""
-    threads = torch.get_num_threads()
-    LIBRARY.poison(True)
-    yield
-    LIBRARY.poison(False)
-    LIBRARY.use_own_pool(False)
-    LIBRARY.use(SETS[0])
-    torch.set_num_threads(threads)
 
 
 class Problem(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,23 +22,15 @@ from seqloom.lookup import find, names
 from seqloom.sequences import Sequences
 
 LIBRARY = native.library()
-pytestmark = pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY))
+pytestmark = [
+    pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY)),
+    pytest.mark.usefixtures("poisoned_and_put_back"),
+]
 SETS: list[str] = [] if isinstance(LIBRARY, str) else LIBRARY.instruction_sets()
 LINEAR = [kind for kind in (find("cells", name, Cell) for name in names("cells")) if issubclass(kind, LinearCell)]
 every_cell = pytest.mark.parametrize("kind", [*LINEAR, IndRNN])
 every_set = pytest.mark.parametrize("instructions", SETS)
 both = pytest.mark.parametrize("rectified", [False, True])
-
-
-@pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    """Threads and instruction set as they were; scratch memory is poisoned in every test."""
-    threads = torch.get_num_threads()
-    LIBRARY.poison(True)
-    yield
-    LIBRARY.poison(False)
-    LIBRARY.use(SETS[0])
-    torch.set_num_threads(threads)
 
 
 def coefficients(lengths: list[int], hidden: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:

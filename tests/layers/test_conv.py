@@ -85,7 +85,7 @@ def by_the_equation(layer: Conv, row: Tensor) -> Tensor:
     return torch.stack(found) if found else row.new_zeros(0, layer.output_size)
 
 
-def close(found: Tensor, expected: Tensor) -> Tensor:
+def assert_close(found: Tensor, expected: Tensor) -> Tensor:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     return found
 
@@ -109,7 +109,7 @@ def test_a_layer_is_its_equation(name: str) -> None:
     made, _ = conv(batch)
     assert made.lengths.tolist() == [math.ceil(length / conv.stride) for length in batch.lengths.tolist()]
     for found, row in zip(made.unpad(), batch.unpad(), strict=True):
-        close(found, by_the_equation(conv, row))
+        assert_close(found, by_the_equation(conv, row))
     assert bool((made.values[made.padding_mask] == 0).all())
 
 
@@ -120,14 +120,14 @@ def test_a_centred_layer_is_padded_as_torch_pads(kernel_size: int, dilation: int
     same = nn.Conv1d(F, 3, kernel_size, dilation=dilation, padding="same")
     same.load_state_dict(conv.conv.state_dict())
     values = torch.randn(2, 9, F)
-    close(conv(Sequences.full(values))[0].values, torch.relu(same(values.transpose(1, 2)).transpose(1, 2)))
+    assert_close(conv(Sequences.full(values))[0].values, torch.relu(same(values.transpose(1, 2)).transpose(1, 2)))
 
 
 def test_a_causal_layer_is_padded_on_the_left() -> None:
     conv = filled(Conv(F, 3, 3, stride=2))
     values = torch.randn(2, 8, F)
     padded = nn.functional.pad(values.transpose(1, 2), (1, 0))  # the taps of the first answer end at step 1
-    close(conv(Sequences.full(values))[0].values, torch.relu(conv.conv(padded).transpose(1, 2)))
+    assert_close(conv(Sequences.full(values))[0].values, torch.relu(conv.conv(padded).transpose(1, 2)))
 
 
 @every_layer
@@ -140,8 +140,8 @@ def test_any_chunks_give_what_the_whole_gives(name: str) -> None:
     def holds(edges: list[int]) -> None:
         rows, state = in_chunks(conv, batch, sorted(edges))
         for found, expected in zip(rows, whole.unpad(), strict=True):
-            close(found, expected)
-        map_state(close, state, final)
+            assert_close(found, expected)
+        map_state(assert_close, state, final)
 
     holds()
 
@@ -156,8 +156,8 @@ def test_a_stack_in_any_chunks(name: str) -> None:
     def holds(edges: list[int]) -> None:
         rows, state = in_chunks(stack_of, batch, sorted(edges))
         for found, expected in zip(rows, whole.unpad(), strict=True):
-            close(found, expected)
-        map_state(close, state, final)
+            assert_close(found, expected)
+        map_state(assert_close, state, final)
 
     holds()
 
@@ -213,15 +213,15 @@ def test_padding_and_company_never_matter(name: str) -> None:
     dirty = torch.where(wide.padding_mask.unsqueeze(2), torch.nan, values).requires_grad_()
     found, after = conv(wide.with_values(dirty))
     for one, other in zip(found.unpad(), expected.unpad(), strict=True):
-        close(one, other)
-    map_state(close, after, final)
+        assert_close(one, other)
+    map_state(assert_close, after, final)
     found.values.sum().backward()
     assert dirty.grad is not None
     assert bool((dirty.grad[wide.padding_mask] == 0).all())
     for k, row in enumerate(batch.unpad()):
         alone, state = conv(Sequences.pad([row]))
-        close(alone.unpad()[0], expected.unpad()[k])
-        map_state(close, state, select(final, [k]))
+        assert_close(alone.unpad()[0], expected.unpad()[k])
+        map_state(assert_close, state, select(final, [k]))
 
 
 @every_layer
@@ -255,9 +255,9 @@ def test_state_is_a_value(name: str) -> None:
     assert torch.equal(conv(rest, saved, final=False)[0].values, expected.values)
     forked, _ = conv(rest.select(torch.tensor([2, 0])), select(state, [2, 0]), final=False)
     for k, row in enumerate([2, 0]):
-        close(forked.unpad()[k], expected.unpad()[row])
+        assert_close(forked.unpad()[k], expected.unpad()[row])
     joined = stack([select(state, [0]), select(state, [1, 2])])
-    map_state(close, conv(rest, joined, final=False)[1], final)
+    map_state(assert_close, conv(rest, joined, final=False)[1], final)
     assert {len(leaf) for leaf in conv.initial_state(0)} == {0}
 
 

@@ -57,7 +57,7 @@ def batch() -> Sequences:
     return Sequences(torch.randn(3, 8, 3, generator=torch.Generator().manual_seed(1)), torch.tensor([8, 0, 5]))
 
 
-def close(a: Tensor, b: Tensor) -> Tensor:
+def assert_close(a: Tensor, b: Tensor) -> Tensor:
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
     return a
 
@@ -77,8 +77,8 @@ def test_any_cutting_gives_the_whole(kind: type[Cell], name: str, training: bool
         saved = to_bytes(state)
         output, state = reference.run(cell, piece, from_bytes(saved, like=begin))
         parts.append(output.values)
-    close(torch.cat(parts, dim=1), whole.values)
-    map_state(close, state, end)
+    assert_close(torch.cat(parts, dim=1), whole.values)
+    map_state(assert_close, state, end)
 
 
 @every_cell
@@ -103,7 +103,7 @@ def test_in_evaluation_it_is_the_cell_itself(kind: type[Cell], name: str) -> Non
     found, end = reference.run(cell, input, state)
     expected, bare_end = reference.run(cell.bare, input, cell.bare_state(state))
     assert torch.equal(found.values, expected.values)
-    map_state(close, cell.bare_state(end), bare_end)
+    map_state(assert_close, cell.bare_state(end), bare_end)
 
 
 @every_cell
@@ -118,7 +118,7 @@ def test_a_stack_with_all_options_streams_and_reads_no_padding(kind: type[Cell])
     output, state = layer(input)
     assert torch.equal(layer(dirty)[0].values, output.values)
     row, _ = layer(input.select(torch.tensor([2])))
-    close(row.values[0, :5], output.values[2, :5])
+    assert_close(row.values[0, :5], output.values[2, :5])
     other = build()
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(input)[0].values, output.values)
@@ -131,7 +131,7 @@ def test_a_stack_with_all_options_streams_and_reads_no_padding(kind: type[Cell])
 @every_cell
 def test_a_learned_state_begins_as_the_cells_and_can_move(kind: type[Cell]) -> None:
     cell = LearnedState(kind(3, 5))
-    map_state(close, cell.initial_state(4), cell.cell.initial_state(4))
+    map_state(assert_close, cell.initial_state(4), cell.cell.initial_state(4))
     assert set(cell.initial) == set(cell.initial_state(1)._fields) - set(kind.bookkeeping)
     output, end = reference.run(cell, batch(), cell.initial_state(3))
     torch.stack([output.values.sum(), *(part.sum() for part in end)]).sum().backward()
@@ -192,8 +192,8 @@ def test_the_weights_see_the_masked_past_and_the_memory_is_whole(kind: type[Gate
     with torch.no_grad():
         thinned.weight_hh *= state.mask
     expected, end = thinned.step(thinned.project(x), state.cell)
-    close(found, expected)
-    map_state(close, after.cell, end)
+    assert_close(found, expected)
+    map_state(assert_close, after.cell, end)
     assert not torch.allclose(found, cell.cell.step(cell.project(x), state.cell)[0])
 
 
@@ -241,9 +241,9 @@ def test_zoneout_in_evaluation_is_the_expectation(kind: type[Cell]) -> None:
     output, new = cell.step(cell.project(x), old)
     plain, fresh = cell.cell.step(cell.project(x), old)
     for name in {*new._fields} - {*kind.bookkeeping} - ({"c"} if kind is SLSTM else set()):
-        close(getattr(new, name), 0.3 * getattr(old, name) + 0.7 * getattr(fresh, name))
+        assert_close(getattr(new, name), 0.3 * getattr(old, name) + 0.7 * getattr(fresh, name))
     field = kind.output.removesuffix("_next")
-    close(output, getattr(new, field) if kind.output.endswith("_next") else plain)
+    assert_close(output, getattr(new, field) if kind.output.endswith("_next") else plain)
 
 
 def test_slstm_memories_are_mixed_on_one_scale() -> None:
@@ -254,7 +254,7 @@ def test_slstm_memories_are_mixed_on_one_scale() -> None:
     mixed = cell.blend(old, new, share)
     for name in ("c", "n"):
         whole = [getattr(part, name) * part.m.exp() for part in (old, new, mixed)]
-        close(whole[2], 0.3 * whole[0] + 0.7 * whole[1])
+        assert_close(whole[2], 0.3 * whole[0] + 0.7 * whole[1])
     far = SLSTMState(new.h, new.c, new.n, new.m + 800)
     for value, expected in ((1.0, old), (0.0, far)):
         share = SLSTMState(*(torch.full((2, 3), value) for _ in range(4)))
