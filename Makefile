@@ -15,6 +15,7 @@ ARGS ?=
 # The environment is made once, and again when what it needs has changed.
 $(VENV)/.made: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/* csrc/cells/*)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	@echo "Installing into $(VENV), and compiling the native kernels: two to five minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,docs,rivals]'
 	touch $@
