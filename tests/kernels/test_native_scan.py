@@ -223,3 +223,21 @@ def test_without_a_compiler_torchs_scan_runs(not_compiled: str) -> None:
     choice = choose(MinGRU(3, 4), Sequences.full(torch.zeros(2, 3, 3)))
     assert choice.kernel is scan
     assert choice.refusals["native_scan"] == not_compiled
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({0: torch.zeros(2, 5, 3)}, r"got a \(2, 5, 3\), b \(2, 6, 3\) and a state of \(2, 3\)"),
+        ({2: torch.zeros(2, 4)}, r"a state of \(2, 4\); expected \(B, T, H\), \(B, T, H\) and \(B, H\)"),
+        ({1: torch.zeros(2, 6, 3, dtype=torch.float64)}, "b torch.float64 and a state torch.float32; expected float32"),
+        ({3: torch.tensor([7, 2])}, r"lengths are \[7, 2\]; expected 2 numbers, each in 0..6"),
+        ({3: torch.tensor([7.0, 2.0])}, "lengths are torch.float32; expected int64"),
+    ],
+)
+def test_what_does_not_fit_never_reaches_the_native_code(change: dict[int, Tensor], message: str) -> None:
+    arguments = [torch.zeros(2, 6, 3), torch.zeros(2, 6, 3), torch.zeros(2, 3), torch.tensor([6, 2])]
+    for place, tensor in change.items():
+        arguments[place] = tensor
+    with pytest.raises((ValueError, TypeError), match=message):
+        torch.ops.seqloom.scan(*arguments, False)

@@ -222,12 +222,23 @@ def _check(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor, num
         raise ValueError(
             f"weights of shapes {shapes} and a state of {tuple(state.shape)} do not fit x {tuple(x.shape)}"
         )
-    if lengths.shape != (B,) or (B and not (int(lengths.min()) >= 0 and int(lengths.max()) <= T)):
-        raise ValueError(f"lengths are {lengths.tolist()}; expected {B} numbers, each in 0..{T}")
-    if any(tensor.dtype != torch.float32 for tensor in (x, state, *weights)) or lengths.dtype != torch.int64:
-        raise TypeError("x, state and weights must be float32 and lengths int64")
+    check_lengths(lengths, B, T)
+    if any(tensor.dtype != torch.float32 for tensor in (x, state, *weights)):
+        raise TypeError("x, state and weights must be float32")
     if numbers not in (Numbers.FLOAT32, Numbers.BFLOAT16):
         raise ValueError(f"layers multiply {Numbers.FLOAT32!r} or {Numbers.BFLOAT16!r}, got {numbers}")
+
+
+def check_lengths(lengths: Tensor, B: int, T: int) -> None:
+    """Steps that the native code reads must exist.
+
+    Raises:
+        TypeError, ValueError: they are no B whole numbers in 0..T.
+    """
+    if lengths.dtype != torch.int64:
+        raise TypeError(f"lengths are {lengths.dtype}; expected int64")
+    if lengths.shape != (B,) or (B and not (int(lengths.min()) >= 0 and int(lengths.max()) <= T)):
+        raise ValueError(f"lengths are {lengths.tolist()}; expected {B} numbers, each in 0..{T}")
 
 
 def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Tensor]:

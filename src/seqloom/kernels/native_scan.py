@@ -86,11 +86,22 @@ torch.library.define(
 
 @torch.library.impl("seqloom::scan", "CPU")
 def _scan(a: Tensor, b: Tensor, initial: Tensor, lengths: Tensor, rectified: bool) -> tuple[Tensor, Tensor]:
+    _check(a, b, initial, lengths)
     output, final = torch.empty_like(b, memory_format=torch.contiguous_format), initial.new_empty(initial.shape)
     a, b, initial, lengths = native.dense(a), b.contiguous(), initial.contiguous(), lengths.contiguous()
     tensors = (lengths, a, b, initial, output, final)
     _call(rectified, a, b, tensors, ())
     return output, final
+
+
+def _check(a: Tensor, b: Tensor, initial: Tensor, lengths: Tensor) -> None:
+    """Addresses go to the native code as they are, so whatever does not fit must stop here."""
+    if b.dim() != 3 or a.shape != b.shape or initial.shape != (b.shape[0], b.shape[2]):
+        found = f"a {tuple(a.shape)}, b {tuple(b.shape)} and a state of {tuple(initial.shape)}"
+        raise ValueError(f"got {found}; expected (B, T, H), (B, T, H) and (B, H)")
+    if {a.dtype, b.dtype, initial.dtype} != {torch.float32}:
+        raise TypeError(f"got a {a.dtype}, b {b.dtype} and a state {initial.dtype}; expected float32")
+    native.check_lengths(lengths, b.shape[0], b.shape[1])
 
 
 @torch.library.register_fake("seqloom::scan")  # type: ignore[untyped-decorator]
