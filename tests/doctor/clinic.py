@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from seqloom.doctor.findings import Findings
 from seqloom.fitting import validation_places
 from seqloom.model import SequenceModel
 from seqloom.recipe import parse_recipe
+from seqloom.training.journal import read_log
 from seqloom.training.lessons import Material
 from seqloom.training.loop import train
 
@@ -35,8 +35,7 @@ def admitted(recipe: dict[str, Any], frame: pl.DataFrame, run: Path, plant: Plan
     run.mkdir(exist_ok=True)
     places = part_places(model, dataset, "train", model.block), validation_places(model, dataset, model.block)
     train(model, Material(patient.encoded, *places), run)
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return replace(patient, log=log)
+    return replace(patient, log=read_log(run))
 
 
 def seen(patient: Patient) -> tuple[Findings, list[Diagnosis]]:

@@ -18,6 +18,7 @@ from seqloom.errors import Interrupted
 from seqloom.recipe import load_recipe, parse_recipe
 from seqloom.run import resume_run, start_run, train_run
 from seqloom.trained import Trained
+from seqloom.training.journal import read_log
 
 Cli = Callable[..., Outcome]
 SICK = adding_recipe(
@@ -26,17 +27,13 @@ SICK = adding_recipe(
 )
 
 
-def log(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
 def looks(run: Path) -> list[tuple[int, list[dict[str, Any]]]]:
     """Step and diagnoses of each look."""
-    return [(line["step"], line["doctor"]) for line in log(run) if "doctor" in line]
+    return [(line["step"], line["doctor"]) for line in read_log(run) if "doctor" in line]
 
 
 def exact_losses(run: Path) -> list[str]:
-    return [line["loss_hex"] for line in log(run) if "doctor" not in line]
+    return [line["loss_hex"] for line in read_log(run) if "doctor" not in line]
 
 
 class Listener:

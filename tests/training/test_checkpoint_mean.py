@@ -23,6 +23,7 @@ from seqloom.run import resume_run, start_run, train_run
 from seqloom.training import loop
 from seqloom.training.checkpoint import load_checkpoint
 from seqloom.training.checkpoint_mean import CheckpointMean
+from seqloom.training.journal import read_log
 from seqloom.training.measure import measure
 
 
@@ -90,15 +91,11 @@ def run(folder: Path, **training: Any) -> Path:
     return place
 
 
-def lines(place: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (place / "log.jsonl").read_text().splitlines()]
-
-
 @pytest.mark.parametrize("training", [{}, {"steps": 120, "lr": 0.1, "validate_every": 2}], ids=["worse", "better"])
 def test_the_mean_is_measured_and_kept_only_where_it_is_better(training: dict[str, Any], tmp_path: Path) -> None:
     place = run(tmp_path, average_best=4, average_last=6, **training)
-    tried = [line for line in lines(place) if "mean_of" in line]
-    valid = {line["step"]: line["valid"]["loss"] for line in lines(place) if "valid" in line}
+    tried = [line for line in read_log(place) if "mean_of" in line]
+    valid = {line["step"]: line["valid"]["loss"] for line in read_log(place) if "valid" in line}
     assert [line["kind"] for line in tried] == ["best", "last"]
     assert tried[0]["mean_of"] == sorted(sorted(valid, key=valid.__getitem__)[:4])
     assert tried[1]["mean_of"] == sorted(valid)[-6:]
@@ -124,7 +121,7 @@ def test_a_better_mean_takes_the_place_of_the_best(tmp_path: Path, monkeypatch: 
     counted = iter([*[1.0] * 12, 0.1, 0.1])
     monkeypatch.setattr(loop, "measure", lambda model, encoded, places: {"loss": next(counted)})
     place = run(tmp_path, average_best=2, average_last=3)
-    first, second = (line for line in lines(place) if "mean_of" in line)
+    first, second = (line for line in read_log(place) if "mean_of" in line)
     assert (first["kept"], second["kept"]) == (True, False), "what is not better than the first is not kept"
     checkpoint, found = load_checkpoint(place / "checkpoints"), load_artefact(place / "model.seqloom")
     assert found.receipt["mean_of"] == first["mean_of"] == [5, 10], "of equal losses the earlier"
@@ -136,7 +133,7 @@ def test_a_better_mean_takes_the_place_of_the_best(tmp_path: Path, monkeypatch: 
 
 def test_training_itself_is_not_changed(tmp_path: Path) -> None:
     plain, with_means = run(tmp_path / "a"), run(tmp_path / "b", average_best=3)
-    bits = [[line["loss_hex"] for line in lines(place) if "mean_of" not in line] for place in (plain, with_means)]
+    bits = [[line["loss_hex"] for line in read_log(place) if "mean_of" not in line] for place in (plain, with_means)]
     assert bits[0] == bits[1]
     assert "mean_of" not in load_artefact(plain / "model.seqloom").receipt
 
@@ -164,8 +161,8 @@ def test_a_run_that_was_stopped_has_the_same_mean(tmp_path: Path) -> None:
     assert kept
     train_run(place, resume_run(place), resume=True)
     assert (place / "model.seqloom").read_bytes() == (whole / "model.seqloom").read_bytes()
-    again = [line["loss_hex"] for line in lines(place)]
-    assert again == [line["loss_hex"] for line in lines(whole)]
+    again = [line["loss_hex"] for line in read_log(place)]
+    assert again == [line["loss_hex"] for line in read_log(whole)]
 
 
 def test_without_a_validation_part_it_is_refused() -> None:

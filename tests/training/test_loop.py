@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from seqloom.fitting import prepare, validation_places
 from seqloom.model import SequenceModel
 from seqloom.outputs.text import Text
 from seqloom.recipe import TrainingSettings, parse_recipe
+from seqloom.training.journal import read_log
 from seqloom.training.lessons import Material
 from seqloom.training.loop import train
 from seqloom.training.measure import measure
@@ -41,22 +41,18 @@ def trained(folder: Path, recipe: dict[str, Any] | None = None) -> Path:
     return run
 
 
-def log(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
 def test_the_seed_decides_every_bit(tmp_path: Path) -> None:
     first, second = trained(tmp_path / "a"), trained(tmp_path / "b")
     other = trained(tmp_path / "c", forecast_recipe(seed=6))
     model = (first / "model.seqloom").read_bytes()
     assert model == (second / "model.seqloom").read_bytes()
     assert model != (other / "model.seqloom").read_bytes()
-    assert [line["loss_hex"] for line in log(first)] == [line["loss_hex"] for line in log(second)]
-    assert log(first)[0]["loss_hex"] != log(other)[0]["loss_hex"]
+    assert [line["loss_hex"] for line in read_log(first)] == [line["loss_hex"] for line in read_log(second)]
+    assert read_log(first)[0]["loss_hex"] != read_log(other)[0]["loss_hex"]
 
 
 def test_the_log_says_each_loss_twice(tmp_path: Path) -> None:
-    lines = log(trained(tmp_path))
+    lines = read_log(trained(tmp_path))
     steps = [line for line in lines if "valid" not in line]
     validations = [line for line in lines if "valid" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
@@ -68,6 +64,12 @@ def test_the_log_says_each_loss_twice(tmp_path: Path) -> None:
     assert all(a["lr"] > b["lr"] > 0 for a, b in itertools.pairwise(steps[2:]))
 
 
+def test_a_line_that_a_kill_cut_off_is_not_read(tmp_path: Path) -> None:
+    assert read_log(tmp_path) == []
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    assert read_log(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
 def test_the_log_says_how_large_gradients_and_updates_were(tmp_path: Path) -> None:
     """Norms are those before clipping.
 
@@ -76,7 +78,7 @@ def test_the_log_says_how_large_gradients_and_updates_were(tmp_path: Path) -> No
     """
     settings = {"max_norm": 1e-2, "lr": 1e-2, "weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant"}
     recipe = forecast_recipe(steps=5, validate_every=2, average=0.0, **settings)
-    steps = [line for line in log(trained(tmp_path, recipe)) if "valid" not in line]
+    steps = [line for line in read_log(trained(tmp_path, recipe)) if "valid" not in line]
     assert all(line["norm"] > 5e-2 for line in steps)
     assert [line["step"] for line in steps if "updates" in line] == [2, 4, 5]
     assert set(steps[1]["updates"]) == {"inputs", "layer 1", "layer 2", "outputs"}
@@ -97,7 +99,7 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
     """With a rate that wrecks the model, what is returned is what scored best."""
     model, material = ready(forecast_recipe(steps=40, validate_every=2, lr=0.5, average=0.0, warmup_steps=30))
     standing = train(model, material, tmp_path)
-    losses = [line["valid"]["loss"] for line in log(tmp_path) if "valid" in line]
+    losses = [line["valid"]["loss"] for line in read_log(tmp_path) if "valid" in line]
     assert standing.best_loss == min(losses) < losses[-1]
     assert measure(model, material.encoded, material.valid)["loss"] == standing.best_loss
 
@@ -205,7 +207,7 @@ def test_bfloat16_trains_and_states_finite_answers(tmp_path: Path) -> None:
     run = trained(tmp_path, forecast_recipe(precision="bfloat16"))
     model = load_artefact(run / "model.seqloom").model
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
-    assert all(np.isfinite(line["loss"]) for line in log(run) if "loss" in line)
+    assert all(np.isfinite(line["loss"]) for line in read_log(run) if "loss" in line)
 
 
 def test_settings_reach_the_optimiser(tmp_path: Path) -> None:

@@ -19,21 +19,19 @@ from seqloom.budget import PROCESS
 from seqloom.errors import Interrupted
 from seqloom.recipe import load_recipe
 from seqloom.run import start_run, train_run
+from seqloom.training.journal import read_log
 
 STEPS = 150
 
 
 def losses(run: Path) -> list[tuple[int, bool, str]]:
     """Step, whether it is a validation, and the exact loss, line by line."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [(line["step"], "valid" in line, line["loss_hex"]) for line in lines]
+    return [(line["step"], "valid" in line, line["loss_hex"]) for line in read_log(run)]
 
 
 def last_step(run: Path) -> int:
-    log = run / "log.jsonl"
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]
-    return int(json.loads(whole[-1])["step"]) if whole else -1
+    lines = read_log(run)
+    return int(lines[-1]["step"]) if lines else -1
 
 
 def stop_at(process: subprocess.Popen[str], run: Path, step: int, number: signal.Signals, *, wait: float = 0.0) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
 from seqloom.recipe import Recipe, load_recipe
 from seqloom.training.checkpoint import load_checkpoint
+from seqloom.training.journal import read_log
 from seqloom.training.updates import Parts, relative_updates, weights_by_part
 
 ROWS = 32  # sequences of the training part that are traced, evenly spread
@@ -67,12 +67,6 @@ def admit(run: Path, data: Path) -> Patient:
     weights = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
     patient.model.load_state_dict(weights)
     return replace(patient, log=read_log(run))
-
-
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """The lines of `log.jsonl`; none where it is not there."""
-    log = run / "log.jsonl"
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 def begin(recipe: Recipe, data: object) -> Patient:

@@ -8,10 +8,11 @@ from pathlib import Path
 from seqloom.batch import Encoded
 from seqloom.dataset import Dataset
 from seqloom.doctor.diseases import diagnose, to_json
-from seqloom.doctor.examine import Patient, examine, lags_that_matter, read_log, trace_some
+from seqloom.doctor.examine import Patient, examine, lags_that_matter, trace_some
 from seqloom.doctor.words import prescription
 from seqloom.model import SequenceModel
 from seqloom.training.checkup import Visit
+from seqloom.training.journal import read_log
 from seqloom.training.updates import weights_by_part
 
 

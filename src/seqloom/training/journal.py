@@ -73,6 +73,11 @@ class Journal:
         self._file.flush()
 
 
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The whole lines of `log.jsonl`; none where it is not there."""
+    return [json.loads(line) for line in _lines(run / "log.jsonl")]
+
+
 def _counts(line: dict[str, Any], step: int) -> bool:
     """Whether a line is of the part of the run that is not done again; what is measured at its end always is."""
     return bool(line["step"] <= step) and "mean_of" not in line
