@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ import polars as pl
 import yaml
 
 import seqloom
+from seqloom.recipe import load_recipe
+from seqloom.run import start_run, train_run
+from seqloom.training.watcher import Watcher
 
 SEQLOOM = str(Path(sys.executable).with_name("seqloom"))
 HERE = str(Path(__file__).parent)
@@ -129,3 +133,30 @@ def write(folder: Path, recipe: dict[str, Any], frame: pl.DataFrame, name: str =
     else:
         frame.write_csv(table)
     return recipe_file, table
+
+
+class Stopper(Watcher):
+    """Sends this process a signal after a step of its training; Ctrl-C, where no other is named."""
+
+    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.at, self.number = step, number
+
+    def step(self, step: int, loss: float) -> None:
+        if step == self.at:
+            signal.raise_signal(self.number)
+
+
+def trained(
+    folder: Path,
+    recipe: dict[str, Any] | None = None,
+    frame: pl.DataFrame | None = None,
+    *,
+    name: str = "data.csv",
+    watcher: Watcher | None = None,
+) -> Path:
+    """A run directory made in this process; of the forecast on the daily table, where nothing else is given."""
+    recipe_file, table = write(folder, recipe or forecast_recipe(), daily() if frame is None else frame, name)
+    declared, text = load_recipe(recipe_file)
+    run, dataset = start_run(declared, text, table, folder / "run")
+    train_run(run, dataset, watcher=watcher)
+    return run

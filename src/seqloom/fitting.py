@@ -16,7 +16,8 @@ from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
 from seqloom.training.checkup import Checkup
 from seqloom.training.lessons import Material
-from seqloom.training.loop import Standing, Watcher, train
+from seqloom.training.loop import Standing, train
+from seqloom.training.watcher import Watcher
 
 VALIDATION_WINDOWS = 1024  # at most so many, evenly spread, are looked at while training and for calibration
 LONGEST_LESSON = 512  # past steps of one training window where forecasts read whole histories

@@ -41,7 +41,7 @@ from seqloom.outputs.output import Places
 from seqloom.recipe import Recipe, load_recipe
 from seqloom.saving import check_writable, explained, read_json, run_directory, write_bytes_atomic, write_json
 from seqloom.trained import Trained, receipt
-from seqloom.training.loop import Watcher
+from seqloom.training.watcher import Watcher
 
 
 def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: bool = False) -> tuple[Path, Dataset]:

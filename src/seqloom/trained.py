@@ -26,6 +26,7 @@ from seqloom.outputs.output import Output, Places
 from seqloom.predict import answer_frames
 from seqloom.recipe import Recipe, load_recipe
 from seqloom.saving import JSON
+from seqloom.training.watcher import Watcher
 
 
 class Trained:
@@ -112,14 +113,8 @@ def fit(recipe: Recipe | str | Path, data: object, *, overrides: Sequence[str] =
     return Trained(fitted.model, receipt(dataset, fitted.standing.best_metrics))
 
 
-class _Teller:
+class _Teller(Watcher):
     """Watches a training that nobody sees: what a person should know becomes a Python warning."""
-
-    def step(self, step: int, loss: float) -> None:
-        """Nothing to tell."""
-
-    def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
-        """Nothing to tell."""
 
     def note(self, text: str) -> None:
         """Warn the caller of `fit`."""

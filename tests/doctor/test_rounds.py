@@ -13,12 +13,13 @@ from classic_tasks import adding, adding_recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqloom
-from flows import Outcome, daily, forecast_recipe, labels_recipe, write
+from flows import Outcome, forecast_recipe, labels_recipe, trained, write
+from seqloom.artefact import load_artefact
 from seqloom.errors import Interrupted
-from seqloom.recipe import load_recipe, parse_recipe
-from seqloom.run import resume_run, start_run, train_run
-from seqloom.trained import Trained
+from seqloom.recipe import parse_recipe
+from seqloom.run import resume_run, train_run
 from seqloom.training.journal import read_log
+from seqloom.training.watcher import Watcher
 
 Cli = Callable[..., Outcome]
 SICK = adding_recipe(
@@ -36,8 +37,8 @@ def exact_losses(run: Path) -> list[str]:
     return [line["loss_hex"] for line in read_log(run) if "doctor" not in line]
 
 
-class Listener:
-    """A watcher that keeps what it is told, and stops training after a step."""
+class Listener(Watcher):
+    """Keeps what it is told, and stops training after a step."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.stop, self.notes = stop, list[str]()
@@ -46,18 +47,8 @@ class Listener:
         if step == self.stop:
             raise Interrupted("enough")
 
-    def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
-        pass
-
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-
-def trained(folder: Path, recipe: dict[str, Any], frame: Any, listener: Listener | None = None) -> tuple[Path, Trained]:
-    file, table = write(folder, recipe, frame, "data.jsonl")
-    declared, text = load_recipe(file)
-    run, dataset = start_run(declared, text, table, folder / "run")
-    return run, train_run(run, dataset, watcher=listener)
 
 
 PLAIN = {
@@ -71,12 +62,12 @@ def test_not_a_bit_of_the_training_changes(name: str, tmp_path: Path) -> None:
     """Every kind of chance is on; looks come between validations and at them."""
     recipe = PLAIN[name]
     watched = {**recipe, "training": {**recipe["training"], "doctor_every": 2}}
-    plain, expected = trained(tmp_path / "plain", recipe, daily())
-    looked_at, found = trained(tmp_path / "watched", watched, daily())
+    plain, looked_at = trained(tmp_path / "plain", recipe), trained(tmp_path / "watched", watched)
     assert [step for step, _ in looks(looked_at)] == [2, 4, 6, 7], "and the last step"
     assert exact_losses(looked_at) == exact_losses(plain)
-    for key, weight in expected.model.state_dict().items():
-        assert torch.equal(found.model.state_dict()[key], weight), key
+    weights, expected = (load_artefact(run / "model.seqloom").model.state_dict() for run in (looked_at, plain))
+    for key, weight in expected.items():
+        assert torch.equal(weights[key], weight), key
 
 
 def test_it_says_what_the_command_says_and_says_it_once(tmp_path: Path, cli: Cli) -> None:
@@ -98,9 +89,9 @@ def test_it_says_what_the_command_says_and_says_it_once(tmp_path: Path, cli: Cli
 
 def test_a_resumed_run_has_the_looks_of_one_that_was_not_stopped(tmp_path: Path) -> None:
     frame, whole, stopped, again = adding(1500, 40), Listener(), Listener(stop=5), Listener()
-    expected, _ = trained(tmp_path / "whole", SICK, frame, whole)
+    expected = trained(tmp_path / "whole", SICK, frame, name="data.jsonl", watcher=whole)
     with pytest.raises(Interrupted):
-        trained(tmp_path / "stopped", SICK, frame, stopped)
+        trained(tmp_path / "stopped", SICK, frame, name="data.jsonl", watcher=stopped)
     run = tmp_path / "stopped" / "run"
     assert [step for step, _ in looks(run)] == [3]
 
@@ -115,7 +106,7 @@ def test_a_resumed_run_has_the_looks_of_one_that_was_not_stopped(tmp_path: Path)
 def test_a_healthy_training_is_not_disturbed(tmp_path: Path) -> None:
     listener = Listener()
     recipe = {**SICK, "core": {"cell": "gru", "hidden_size": 12, "memory_steps": 80}}
-    run, _ = trained(tmp_path, recipe, adding(1500, 40), listener)
+    run = trained(tmp_path, recipe, adding(1500, 40), name="data.jsonl", watcher=listener)
     assert [found for _, found in looks(run)] == [[], [], []]
     assert listener.notes == []
 

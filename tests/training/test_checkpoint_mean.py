@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows import Outcome, daily, forecast_recipe, write
+from flows import Outcome, Stopper, daily, forecast_recipe, trained, write
 from seqloom.artefact import load_artefact
 from seqloom.batch import encode
 from seqloom.dataset import read_dataset
@@ -19,7 +18,7 @@ from seqloom.errors import Interrupted, RecipeError
 from seqloom.fitting import prepare, validation_places
 from seqloom.model import SequenceModel
 from seqloom.recipe import load_recipe, parse_recipe
-from seqloom.run import resume_run, start_run, train_run
+from seqloom.run import resume_run, train_run
 from seqloom.training import loop
 from seqloom.training.checkpoint import load_checkpoint
 from seqloom.training.checkpoint_mean import CheckpointMean
@@ -83,17 +82,9 @@ def recipe(**training: Any) -> dict[str, Any]:
     return forecast_recipe(**high | {"patience": 1000} | training)
 
 
-def run(folder: Path, **training: Any) -> Path:
-    recipe_file, table = write(folder, recipe(**training), daily())
-    declared, text = load_recipe(recipe_file)
-    place, dataset = start_run(declared, text, table, folder / "run")
-    train_run(place, dataset)
-    return place
-
-
 @pytest.mark.parametrize("training", [{}, {"steps": 120, "lr": 0.1, "validate_every": 2}], ids=["worse", "better"])
 def test_the_mean_is_measured_and_kept_only_where_it_is_better(training: dict[str, Any], tmp_path: Path) -> None:
-    place = run(tmp_path, average_best=4, average_last=6, **training)
+    place = trained(tmp_path, recipe(average_best=4, average_last=6, **training))
     tried = [line for line in read_log(place) if "mean_of" in line]
     valid = {line["step"]: line["valid"]["loss"] for line in read_log(place) if "valid" in line}
     assert [line["kind"] for line in tried] == ["best", "last"]
@@ -120,7 +111,7 @@ def test_a_better_mean_takes_the_place_of_the_best(tmp_path: Path, monkeypatch: 
     """Validations have loss 1, what is measured after them a tenth."""
     counted = iter([*[1.0] * 12, 0.1, 0.1])
     monkeypatch.setattr(loop, "measure", lambda model, encoded, places: {"loss": next(counted)})
-    place = run(tmp_path, average_best=2, average_last=3)
+    place = trained(tmp_path, recipe(average_best=2, average_last=3))
     first, second = (line for line in read_log(place) if "mean_of" in line)
     assert (first["kept"], second["kept"]) == (True, False), "what is not better than the first is not kept"
     checkpoint, found = load_checkpoint(place / "checkpoints"), load_artefact(place / "model.seqloom")
@@ -132,31 +123,17 @@ def test_a_better_mean_takes_the_place_of_the_best(tmp_path: Path, monkeypatch: 
 
 
 def test_training_itself_is_not_changed(tmp_path: Path) -> None:
-    plain, with_means = run(tmp_path / "a"), run(tmp_path / "b", average_best=3)
+    plain, with_means = trained(tmp_path / "a", recipe()), trained(tmp_path / "b", recipe(average_best=3))
     bits = [[line["loss_hex"] for line in read_log(place) if "mean_of" not in line] for place in (plain, with_means)]
     assert bits[0] == bits[1]
     assert "mean_of" not in load_artefact(plain / "model.seqloom").receipt
 
 
 def test_a_run_that_was_stopped_has_the_same_mean(tmp_path: Path) -> None:
-    whole = run(tmp_path / "a", average_best=4, average_last=3)
-    recipe_file, table = write(tmp_path / "b", recipe(average_best=4, average_last=3), daily())
-    declared, text = load_recipe(recipe_file)
-    place, dataset = start_run(declared, text, table, tmp_path / "b" / "run")
-
-    class Stopper:
-        """Presses Ctrl-C after a step in the middle of two validations."""
-
-        def step(self, step: int, loss: float) -> None:
-            if step == 33:
-                signal.raise_signal(signal.SIGINT)
-
-        def validation(self, step: int, metrics: dict[str, float], best: bool) -> None: ...
-
-        def note(self, text: str) -> None: ...
-
+    means = recipe(average_best=4, average_last=3)
+    whole, place = trained(tmp_path / "a", means), tmp_path / "b" / "run"
     with pytest.raises(Interrupted):
-        train_run(place, dataset, watcher=Stopper())
+        trained(tmp_path / "b", means, watcher=Stopper(33))  # between two validations
     kept = {key for key in load_checkpoint(place / "checkpoints").tensors if key.startswith("mean/")}
     assert kept
     train_run(place, resume_run(place), resume=True)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from catalogue import BY_NAME
-from flows import Outcome, daily, forecast_recipe, write
+from flows import Outcome, daily, forecast_recipe, trained, write
 from seqloom.artefact import load_artefact
 from seqloom.batch import cut, encode
 from seqloom.dataset import part_places, read_dataset
@@ -27,18 +27,7 @@ from seqloom.training.lessons import Material
 from seqloom.training.loop import train
 from seqloom.training.measure import measure
 from seqloom.training.order import rows_of_step
-
-
-def trained(folder: Path, recipe: dict[str, Any] | None = None) -> Path:
-    """A run directory made in this process."""
-    from seqloom.recipe import load_recipe
-    from seqloom.run import start_run, train_run
-
-    recipe_file, table = write(folder, recipe or forecast_recipe(), daily())
-    declared, text = load_recipe(recipe_file)
-    run, dataset = start_run(declared, text, table, folder / "run")
-    train_run(run, dataset)
-    return run
+from seqloom.training.watcher import Watcher
 
 
 def test_the_seed_decides_every_bit(tmp_path: Path) -> None:
@@ -234,13 +223,9 @@ def test_the_callers_torch_is_left_as_it_was(tmp_path: Path) -> None:
     model, material = ready(forecast_recipe(steps=2, threads=2, deterministic=True))
     seen: list[tuple[int, bool]] = []
 
-    class Watch:
+    class Watch(Watcher):
         def step(self, step: int, loss: float) -> None:
             seen.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
-
-        def validation(self, step: int, metrics: dict[str, float], best: bool) -> None: ...
-
-        def note(self, text: str) -> None: ...
 
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import signal
@@ -14,11 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import Outcome, call, daily, flat, forecast_recipe, labels_recipe, start, write
+from flows import Outcome, Stopper, call, daily, flat, forecast_recipe, labels_recipe, start, trained, write
 from seqloom.budget import PROCESS
 from seqloom.errors import Interrupted
-from seqloom.recipe import load_recipe
-from seqloom.run import start_run, train_run
 from seqloom.training.journal import read_log
 
 STEPS = 150
@@ -137,30 +134,11 @@ def test_killed_many_times(uninterrupted: Path, seed: int) -> None:
         assert_same_run(run, folder)
 
 
-class Stopper:
-    """A watcher that raises a signal at some step."""
-
-    def __init__(self, step: int, number: signal.Signals) -> None:
-        self.at, self.number = step, number
-
-    def step(self, step: int, loss: float) -> None:
-        if step == self.at:
-            os.kill(os.getpid(), self.number)
-
-    def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
-
-
 def interrupted_run(folder: Path) -> Path:
-    recipe_file, table = write(folder, forecast_recipe(), daily())
-    recipe, text = load_recipe(recipe_file)
-    run, dataset = start_run(recipe, text, table, folder / "run")
+    run = folder / "run"
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted, match=f"stopped after step 4; go on with `seqloom resume {re.escape(str(run))}`"):
-        train_run(run, dataset, watcher=Stopper(4, signal.SIGTERM))
+        trained(folder, watcher=Stopper(4, signal.SIGTERM))
     assert signal.getsignal(signal.SIGTERM) is before
     return run
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,20 +40,8 @@ from seqloom.training.optim import (
 )
 from seqloom.training.streams import Streams
 from seqloom.training.updates import relative_updates, weights_by_part
+from seqloom.training.watcher import Watcher
 from seqloom.training.windows import Windows
-
-
-class Watcher(Protocol):
-    """Whoever wants to see training go on, such as a progress bar."""
-
-    def step(self, step: int, loss: float) -> None:
-        """A step is done."""
-
-    def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
-        """A validation is done."""
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
 
 
 @dataclass
@@ -109,7 +97,7 @@ def train(
         CheckpointError: `resume`, and no checkpoint is valid.
     """
     with _quarantine(model.recipe.training):
-        return _train(model, material, run, watcher, checkup, resume)
+        return _train(model, material, run, watcher or Watcher(), checkup, resume)
 
 
 @contextmanager
@@ -130,7 +118,7 @@ def _train(
     model: SequenceModel,
     material: Material,
     run: Path,
-    watcher: Watcher | None,
+    watcher: Watcher,
     checkup: Checkup | None,
     resume: bool,
 ) -> Standing:
@@ -161,14 +149,12 @@ def _train(
             epoch = standing.step * settings.accumulate / lessons.per_epoch
             lr = learning_rate(settings, standing.step - 1)
             journal.train(standing.step, loss, lr, epoch, standing.seconds, norm, relative_updates(model, before))
-            if watcher:
-                watcher.step(standing.step, loss)
+            watcher.step(standing.step, loss)
             if due:
                 _validate(model, material, kept, standing)
                 if standing.metrics:
                     journal.valid(standing.step, epoch, standing.metrics)
-                if watcher:
-                    watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
+                watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
             if checkup and settings.doctor_every and (standing.step % settings.doctor_every == 0 or last):
                 _examine(checkup, standing.step, epoch, journal, watcher)
             if due or interrupt.asked:  # after all that is written down of this step, so that none of it is lost
@@ -208,12 +194,12 @@ def _step(lessons: Lessons, optimizer: torch.optim.AdamW, step: int) -> tuple[fl
     return total, norm.item()
 
 
-def _examine(checkup: Checkup, step: int, epoch: float, journal: Journal, watcher: Watcher | None) -> None:
+def _examine(checkup: Checkup, step: int, epoch: float, journal: Journal, watcher: Watcher) -> None:
     """Let the doctor look; what it finds is written down, and told once."""
     began = time.monotonic()
     visit = checkup.visit(step)
     journal.doctor(step, epoch, visit.diagnoses, time.monotonic() - began)
-    if watcher and visit.news:
+    if visit.news:
         watcher.note(visit.news)
 
 
@@ -242,7 +228,7 @@ def _try_means(
     kept: Kept,
     standing: Standing,
     journal: Journal,
-    watcher: Watcher | None,
+    watcher: Watcher,
 ) -> None:
     """At the end, measure the means of several validations; one takes the place of the best where it is better."""
     means = list(kept.mean.means())
@@ -251,12 +237,11 @@ def _try_means(
         found = measure(model, material.encoded, material.valid)
         better = found["loss"] < standing.best_loss
         journal.mean(standing.step, mean.kind, mean.steps, found, better)
-        if watcher:
-            watcher.note(_said(mean, found["loss"], None if better else standing.best_loss))
+        watcher.note(_said(mean, found["loss"], None if better else standing.best_loss))
         if better:
             standing.best_loss, standing.best_metrics, standing.mean_of = found["loss"], found, mean.steps
             kept.best.update(mean.weights)
-    if watcher and not means:
+    if not means:
         watcher.note("no weights were averaged: that needs two validations or more, before training.steps are done")
 
 
@@ -292,12 +277,11 @@ def _restore(
     lessons: Lessons,
     optimizer: torch.optim.AdamW,
     kept: Kept,
-    watcher: Watcher | None,
+    watcher: Watcher,
 ) -> Standing:
     checkpoint = load_checkpoint(run / "checkpoints")
-    if watcher:
-        for skipped in checkpoint.skipped:
-            watcher.note(f"a damaged checkpoint was passed over: {skipped}")
+    for skipped in checkpoint.skipped:
+        watcher.note(f"a damaged checkpoint was passed over: {skipped}")
     names = ("model", "optimizer", "average", "best", "mean", "lessons")
     groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, tensor in checkpoint.tensors.items():

@@ -7,8 +7,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seqloom.training.watcher import Watcher
 
-class ProgressBar:
+
+class ProgressBar(Watcher):
     """Watches training on a terminal; elsewhere it is silent, and `log.jsonl` has every step.
 
     Args:
