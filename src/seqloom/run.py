@@ -78,9 +78,7 @@ def train_run(run: Path, dataset: Dataset, *, watcher: Watcher | None = None, re
     """Train what a run directory declares, and put the model into it."""
     recipe, _ = load_recipe(run / "recipe.full.yaml")
     fitted = fit_model(SequenceModel(recipe), dataset, run, watcher=watcher, doctor=Rounds, resume=resume)
-    standing = fitted.standing
-    mean = {"mean_of": standing.mean_of} if standing.mean_of else {}
-    made = receipt(dataset, standing.best_metrics, steps=standing.step, best_step=standing.best_step, **mean)
+    made = receipt(dataset, fitted.standing)
     save_artefact(run / "model.seqloom", fitted.model, made)
     return Trained(fitted.model, made)
 

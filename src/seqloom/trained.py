@@ -6,7 +6,6 @@ import tempfile
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -26,6 +25,7 @@ from seqloom.outputs.output import Output, Places
 from seqloom.predict import answer_frames
 from seqloom.recipe import Recipe, load_recipe
 from seqloom.saving import JSON
+from seqloom.training.loop import Standing
 from seqloom.training.watcher import Watcher
 
 
@@ -110,13 +110,13 @@ def fit(recipe: Recipe | str | Path, data: object, *, overrides: Sequence[str] =
     dataset = read_dataset(model, data)
     with tempfile.TemporaryDirectory(prefix="seqloom-fit-") as folder:
         fitted = fit_model(model, dataset, Path(folder), watcher=_Teller(), doctor=Rounds)
-    return Trained(fitted.model, receipt(dataset, fitted.standing.best_metrics))
+    return Trained(fitted.model, receipt(dataset, fitted.standing))
 
 
 class _Teller(Watcher):
-    """Watches a training that nobody sees: what a person should know becomes a Python warning."""
+    """Watches a training that nobody sees: what a person should look into becomes a Python warning."""
 
-    def note(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """Warn the caller of `fit`."""
         warnings.warn(text, stacklevel=2)
 
@@ -128,9 +128,15 @@ def load(path: str | Path, *, trusted: Collection[str] = ()) -> Trained:
     return Trained(artefact.model, artefact.receipt)
 
 
-def receipt(dataset: Dataset, validation: dict[str, float], **more: Any) -> JSON:
+def receipt(dataset: Dataset, standing: Standing) -> JSON:
     """What an artefact says about its making."""
-    return {"data": dataset.fingerprint, "validation": validation, **more}
+    found = {
+        "data": dataset.fingerprint,
+        "validation": standing.best_metrics,
+        "steps": standing.step,
+        "best_step": standing.best_step,
+    }
+    return found | ({"mean_of": standing.mean_of} if standing.mean_of else {})
 
 
 def require_known_ahead(model: SequenceModel, dataset: Dataset, places: Places) -> None:

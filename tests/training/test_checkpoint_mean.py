@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import seqloom
 from flows import Outcome, Stopper, daily, forecast_recipe, trained, write
 from seqloom.artefact import load_artefact
 from seqloom.batch import encode
@@ -162,3 +163,18 @@ def test_the_command_says_what_it_kept(tmp_path: Path, cli: Any) -> None:
     assert found.code == 0, found.err
     assert "the mean of the best weights, those of steps " in found.out
     assert ("mean of steps" in found.out) == ("it is kept" in found.out)
+
+
+def test_in_python_the_receipt_says_it_and_nothing_warns(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    document = recipe(steps=20, average_best=2, average_last=3)
+    expected = load_artefact(trained(tmp_path, document) / "model.seqloom").receipt
+    recwarn.clear()
+    found = seqloom.fit(parse_recipe(document), daily()).receipt
+    assert found.keys() == expected.keys()
+    assert all(found[key] == expected[key] for key in found.keys() - {"data"})
+    assert [told for told in recwarn if "mean of" in str(told.message)] == []
+
+
+def test_in_python_too_few_validations_are_a_warning() -> None:
+    with pytest.warns(UserWarning, match="no weights were averaged: that needs two validations or more"):
+        seqloom.fit(parse_recipe(recipe(average_best=4, steps=4)), daily())

@@ -200,7 +200,7 @@ def _examine(checkup: Checkup, step: int, epoch: float, journal: Journal, watche
     visit = checkup.visit(step)
     journal.doctor(step, epoch, visit.diagnoses, time.monotonic() - began)
     if visit.news:
-        watcher.note(visit.news)
+        watcher.warn(visit.news)
 
 
 @torch.no_grad()
@@ -242,7 +242,7 @@ def _try_means(
             standing.best_loss, standing.best_metrics, standing.mean_of = found["loss"], found, mean.steps
             kept.best.update(mean.weights)
     if not means:
-        watcher.note("no weights were averaged: that needs two validations or more, before training.steps are done")
+        watcher.warn("no weights were averaged: that needs two validations or more, before training.steps are done")
 
 
 def _said(mean: Mean, loss: float, best: float | None) -> str:
@@ -281,7 +281,7 @@ def _restore(
 ) -> Standing:
     checkpoint = load_checkpoint(run / "checkpoints")
     for skipped in checkpoint.skipped:
-        watcher.note(f"a damaged checkpoint was passed over: {skipped}")
+        watcher.warn(f"a damaged checkpoint was passed over: {skipped}")
     names = ("model", "optimizer", "average", "best", "mean", "lessons")
     groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, tensor in checkpoint.tensors.items():

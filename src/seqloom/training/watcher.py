@@ -13,4 +13,8 @@ class Watcher:
         """A validation is done."""
 
     def note(self, text: str) -> None:
-        """Something a person should know."""
+        """Something a person may want to know."""
+
+    def warn(self, text: str) -> None:
+        """Something a person should look into; a note where nothing else is done about it."""
+        self.note(text)
