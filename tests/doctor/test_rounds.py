@@ -70,6 +70,14 @@ def test_not_a_bit_of_the_training_changes(name: str, tmp_path: Path) -> None:
         assert torch.equal(weights[key], weight), key
 
 
+def test_the_last_look_is_after_the_last_step_however_training_ends(tmp_path: Path) -> None:
+    recipe = forecast_recipe(steps=60, validate_every=2, lr=0.5, average=0.0, patience=1, doctor_every=50)
+    run = trained(tmp_path, recipe)
+    last = read_log(run)[-1]["step"]
+    assert last < 50
+    assert [step for step, _ in looks(run)] == [last]
+
+
 def test_it_says_what_the_command_says_and_says_it_once(tmp_path: Path, cli: Cli) -> None:
     file, table = write(tmp_path, SICK, adding(1500, 40), "data.jsonl")
     done = cli("train", file, "--data", table, "-o", tmp_path / "run")

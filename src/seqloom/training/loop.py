@@ -138,9 +138,8 @@ def _train(
         _save(run, lessons, optimizer, kept, standing)  # a run can be resumed from its first moment on
     began = time.monotonic() - standing.seconds
     with closing(Journal(run, standing.step)) as journal, Interrupt() as interrupt:
-        while standing.step < settings.steps and standing.bad_validations < settings.patience:
-            last = standing.step + 1 == settings.steps
-            due = (standing.step + 1) % settings.validate_every == 0 or last
+        while not _over(standing, settings):
+            due = (standing.step + 1) % settings.validate_every == 0 or standing.step + 1 == settings.steps
             before = weights_by_part(model) if due else {}
             loss, norm = _step(lessons, optimizer, standing.step)
             kept.average.update(model, standing.step)
@@ -155,16 +154,22 @@ def _train(
                 if standing.metrics:
                     journal.valid(standing.step, epoch, standing.metrics)
                 watcher.validation(standing.step, standing.metrics, standing.best_step == standing.step)
-            if checkup and settings.doctor_every and (standing.step % settings.doctor_every == 0 or last):
+            over = _over(standing, settings)
+            if checkup and settings.doctor_every and (standing.step % settings.doctor_every == 0 or over):
                 _examine(checkup, standing.step, epoch, journal, watcher)
             if due or interrupt.asked:  # after all that is written down of this step, so that none of it is lost
                 _save(run, lessons, optimizer, kept, standing)
-            if interrupt.asked and standing.step < settings.steps:
+            if interrupt.asked and not over:
                 raise Interrupted(f"stopped after step {standing.step}; go on with `seqloom resume {run}`")
         if kept.mean.wanted:
             _try_means(model, material, kept, standing, journal, watcher)
     model.load_state_dict(kept.best)
     return standing
+
+
+def _over(standing: Standing, settings: TrainingSettings) -> bool:
+    """Whether all steps are done, or validations have not become better for too long."""
+    return standing.step >= settings.steps or standing.bad_validations >= settings.patience
 
 
 def _lessons(model: SequenceModel, material: Material) -> Lessons:
