@@ -85,7 +85,7 @@ class Plain(nn.Module):
         (given,), (answer,) = model.inputs.values(), model.outputs.values()
         ((cell,),) = model.core.cells()
         theirs = {f"lstm.{name}_l0": weight for name, weight in cell.named_parameters()}
-        theirs |= {name: given.get_parameter(name) for name in ("embedding.weight",)}
+        theirs["embedding.weight"] = given.get_parameter("embedding.weight")
         theirs |= {name: answer.get_parameter(name) for name in ("project.weight", "project.bias", "bias")}
         return {name: (weight, theirs[name]) for name, weight in self.named_parameters()}
 

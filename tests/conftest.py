@@ -1,4 +1,4 @@
-"""What all tests share: one thread, a printed seed, and the catalogue importable by name."""
+"""What all tests share: one thread, a printed seed, and the catalogue and the benchmarks importable by name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 
 # `catalogue` is also how a user's own cell reaches a recipe: by import path.
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from flows import Outcome, flat

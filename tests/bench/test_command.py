@@ -202,20 +202,9 @@ def test_the_page_of_dreams_is_filled_from_the_recorded_run(
 def test_what_is_missing_to_a_dream(generate: ModuleType) -> None:
     def row(figure: float | None, *, at_most: bool = False, reached: str = "no") -> dict[str, Any]:
         goal = {"bar": 2.0, "dream": 4.0, "at_most": at_most, "of": "ratio"}
-        sizes = {"B": 1, "T": 2, "I": 3, "H": 4}
-        more = {"benchmark": "b", "name": "n", "rival": "r", "kernel": "", "unit": "ms", "note": "why", "gflops": None}
-        return {
-            "ratio": figure,
-            "goal": goal,
-            "reached": reached,
-            "ours": 1.0,
-            "theirs": 2.0,
-            "sizes": sizes,
-            **more,
-        } | {
-            "share": 0.5,
-            "limit": "FMA",
-        }
+        measured = {"ratio": figure, "goal": goal, "reached": reached, "ours": 1.0, "theirs": 2.0, "share": 0.5}
+        named = {"benchmark": "b", "name": "n", "rival": "r", "kernel": "", "sizes": {"B": 1, "T": 2, "I": 3, "H": 4}}
+        return measured | named | {"unit": "ms", "note": "why", "gflops": None, "limit": "FMA"}
 
     _, _, slow, fast, small = generate.promise_table([row(1.0), row(5.0, reached="dream"), row(6.0, at_most=True)])
     assert slow.endswith("| 1x | no | 4x | 2x |"), "at its limit twice as fast"
