@@ -54,7 +54,7 @@ def write_background(run: Path) -> None:
         if step % 6 == 0:
             valid = {"loss": 2.2 / step**0.5, "MAE": 4 / step**0.4}
             rows.append({"step": step * 10, "epoch": step // 12, "valid": valid})
-    (run / "log.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (run / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def write_forecasts(run: Path, model_noise: float, rival_noise: float) -> dict[str, object]:

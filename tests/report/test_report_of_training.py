@@ -105,7 +105,7 @@ def looks(run: Path, *diagnoses: list[dict[str, Any]]) -> None:
     """A log of a step and of looks at steps 10, 20, ..."""
     lines: list[dict[str, Any]] = [{"step": 10, "loss": 1.0, "norm": 1.0}]
     lines += [{"step": 10 * k, "epoch": 0.1, "doctor": found} for k, found in enumerate(diagnoses, start=1)]
-    (run / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (run / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def test_the_rounds_stand_in_the_report_with_the_steps_at_which_a_disease_was_there(tmp_path: Path) -> None:

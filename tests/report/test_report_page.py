@@ -172,6 +172,14 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(make_run: MakeRun, name: 
     assert "Learning curves" in text
 
 
+def test_a_line_of_the_log_that_a_kill_cut_off_costs_nothing_else(make_run: MakeRun) -> None:
+    run = make_run()
+    whole = write_report(run).read_text()
+    with (run / "log.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')
+    assert write_report(run).read_text() == whole
+
+
 def test_a_table_without_a_needed_column_is_named(make_run: MakeRun) -> None:
     run = make_run()
     pl.read_csv(run / "history.csv").drop("y").write_csv(run / "history.csv")

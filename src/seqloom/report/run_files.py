@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seqloom.errors import RunDirectoryError
+from seqloom.training.journal import read_log
 
 if TYPE_CHECKING:
     import polars as pl
@@ -159,7 +160,7 @@ def _object(file: Path) -> dict[str, Any]:
 
 
 def _rows(file: Path) -> tuple[dict[str, Any], ...]:
-    return tuple(json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip())
+    return tuple(read_log(file.parent))
 
 
 def _text(file: Path) -> str:
