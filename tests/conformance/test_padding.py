@@ -79,10 +79,10 @@ def assert_same(found: Found, expected: Found, tolerance: float = 0.0) -> None:
     torch.testing.assert_close(found.loss, expected.loss, rtol=0, atol=tolerance)
     assert found.gradients.keys() == expected.gradients.keys()
     torch.testing.assert_close(found.gradients, expected.gradients, rtol=0, atol=tolerance)
-    map_state(lambda a, b: close(a, b, tolerance), found.final, expected.final)
+    map_state(lambda a, b: assert_close(a, b, tolerance), found.final, expected.final)
 
 
-def close(found: Tensor, expected: Tensor, tolerance: float) -> Tensor:
+def assert_close(found: Tensor, expected: Tensor, tolerance: float) -> Tensor:
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
     return found
 
@@ -127,7 +127,7 @@ def test_how_much_padding_there_is_is_irrelevant(case: Case) -> None:
                 valid_steps(built, name, expected.raw[name], batch),
                 strict=True,
             ):
-                close(mine, theirs, 1e-10)
+                assert_close(mine, theirs, 1e-10)
 
 
 @every_case
@@ -141,11 +141,11 @@ def test_a_row_alone_is_as_in_a_batch(case: Case) -> None:
     for row in range(0, len(batch.lengths), 3 if len(batch.lengths) > 12 else 1):
         single = batch_of(built, [row])
         reading, alone_final = built.model.read(single)
-        map_state(lambda a, b: close(a, b, 1e-10), alone_final, select(final, [row]))
+        map_state(lambda a, b: assert_close(a, b, 1e-10), alone_final, select(final, [row]))
         for name, output in built.model.outputs.items():
             (alone,) = valid_steps(built, name, output(reading), single)
             theirs = valid_steps(built, name, together[name], batch)[row]
-            close(alone.detach(), theirs.detach(), 1e-10)
+            assert_close(alone.detach(), theirs.detach(), 1e-10)
             weights = [w for w in built.model.parameters() if w.requires_grad]
             # An empty row may be answered without any weight; there is still a gradient then, of zeros.
             nothing = sum(0 * weight.sum() for weight in weights)
@@ -154,7 +154,7 @@ def test_a_row_alone_is_as_in_a_batch(case: Case) -> None:
             mine = torch.autograd.grad(alone.sum() + nothing, weights, **how)
             others = torch.autograd.grad(theirs.sum(), weights, **how)
             for a, b in zip(mine, others, strict=True):
-                close(a, b, 1e-9)
+                assert_close(a, b, 1e-9)
 
 
 ALL_INPUTS = [case for case in CASES if "-all-" in case.name]
@@ -175,7 +175,7 @@ def test_any_company_in_any_order(case: Case) -> None:
             mine = valid_steps(built, name, raw[name].detach(), batch)
             theirs = valid_steps(built, name, together[name], whole)
             for k, row in enumerate(rows):
-                close(mine[k], theirs[row], 1e-10)
+                assert_close(mine[k], theirs[row], 1e-10)
 
     holds()
 

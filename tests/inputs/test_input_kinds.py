@@ -34,26 +34,26 @@ def ready(kind: type[Input], values: Any, **settings: Any) -> Input:
     return input.eval()
 
 
-def close(found: Tensor, expected: Any) -> None:
+def assert_close(found: Tensor, expected: Any) -> None:
     torch.testing.assert_close(found.double(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-6)
 
 
 def test_numbers_are_standardised_and_flagged() -> None:
     input = ready(Number, [1.0, 3.0, NAN])  # mean 2, deviation 1
-    close(input(input.encode(np.array([4.0, NAN])), None), [[2.0, 1.0], [0.0, 0.0]])
+    assert_close(input(input.encode(np.array([4.0, NAN])), None), [[2.0, 1.0], [0.0, 0.0]])
     assert input.features == 2
     assert input.fitted() == {"mean": [2.0], "deviation": [1.0]}
 
 
 def test_a_constant_or_empty_column_keeps_its_units() -> None:
     input = ready(Number, [[7.0, NAN], [7.0, NAN]], columns=["a", "b"])
-    close(input(input.encode(np.array([[9.0, 5.0]])), None), [[2.0, 5.0, 1.0, 1.0]])
+    assert_close(input(input.encode(np.array([[9.0, 5.0]])), None), [[2.0, 5.0, 1.0, 1.0]])
 
 
 def test_a_series_by_the_training_part() -> None:
     input = ready(Series, [0.0, 10.0])  # mean 5, deviation 5
     past = torch.tensor([[[10.0], [NAN], [0.0]]], dtype=torch.float64)
-    close(input(past, input.scale(past)), [[[1.0, 1.0], [0.0, 0.0], [-1.0, 1.0]]])
+    assert_close(input(past, input.scale(past)), [[[1.0, 1.0], [0.0, 0.0], [-1.0, 1.0]]])
 
 
 def test_a_series_by_its_own_past() -> None:
@@ -62,9 +62,9 @@ def test_a_series_by_its_own_past() -> None:
     past = torch.tensor([[[100.0], [104.0]], [[7.0], [7.0]], [[0.0], [0.0]], [[NAN], [NAN]]], dtype=torch.float64)
     scale = input.scale(past)
     assert scale is not None
-    close(scale.loc, [[102.0], [7.0], [0.0], [5.0]])
-    close(scale.spread, [[2.0], [0.7], [1.0], [5.0]])
-    close(input(past, scale)[..., 0], [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    assert_close(scale.loc, [[102.0], [7.0], [0.0], [5.0]])
+    assert_close(scale.spread, [[2.0], [0.7], [1.0], [5.0]])
+    assert_close(input(past, scale)[..., 0], [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     back = scale.invert(scale.apply(past))
     torch.testing.assert_close(back, past, equal_nan=True)
 
@@ -120,7 +120,7 @@ def test_days_of_the_week_and_months_are_indicators() -> None:
     found = calendar(["2024-01-01", "2024-02-29", "1969-12-31"], features=["day_of_week", "month"])
     assert found[:, :7].argmax(dim=1).tolist() == [0, 3, 2]
     assert found[:, 7:].argmax(dim=1).tolist() == [0, 1, 11]
-    close(found.sum(dim=1), [2.0, 2.0, 2.0])
+    assert_close(found.sum(dim=1), [2.0, 2.0, 2.0])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_days_of_the_week_and_months_are_indicators() -> None:
 def test_cycles_are_sines_and_cosines(feature: str, stamps: list[str], fractions: list[float]) -> None:
     found = calendar(stamps, features=[feature], harmonics=2)
     angle = 2 * np.pi * np.array(fractions)
-    close(found, np.stack([np.sin(angle), np.sin(2 * angle), np.cos(angle), np.cos(2 * angle)], axis=1).tolist())
+    assert_close(found, np.stack([np.sin(angle), np.sin(2 * angle), np.cos(angle), np.cos(2 * angle)], axis=1).tolist())
 
 
 def test_holidays_today_tomorrow_and_yesterday() -> None:
@@ -153,7 +153,7 @@ def test_a_calendar_needs_dates() -> None:
 
 
 def test_flags_and_columns_side_by_side() -> None:
-    close(with_flags(torch.tensor([[1.0, NAN]])), [[1.0, 0.0, 1.0, 0.0]])
+    assert_close(with_flags(torch.tensor([[1.0, NAN]])), [[1.0, 0.0, 1.0, 0.0]])
     joined = side_by_side([np.array([1.0, 2.0]), np.array([[3.0, 4.0], [5.0, 6.0]])])
     assert joined.tolist() == [[1.0, 3.0, 4.0], [2.0, 5.0, 6.0]]
     assert side_by_side([np.zeros((0, 2)), np.zeros(0)]).shape == (0, 3)
