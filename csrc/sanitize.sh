@@ -19,4 +19,5 @@ cp "$build"/native/_native* "$build/src/seqloom/kernels/"
 # Python itself leaks on purpose; what is looked for is reading and writing out of bounds.
 export ASAN_OPTIONS=detect_leaks=0 PYTHONPATH="$build/src"
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
-    "$python" -m pytest -q -p no:cacheprovider tests/kernels/test_native.py -k "not compile and not operators"
+    "$python" -m pytest -q -p no:cacheprovider tests/kernels/test_native.py \
+    tests/kernels/test_native_scan.py -k "not compile and not operators"
