@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import yaml
 
 import seqloom
 from flows import SMALL, Outcome, call, daily, forecast_recipe, write
+from seqloom.commands import called
 from seqloom.lookup import names
 
 pytestmark = pytest.mark.usefixtures("no_auto_ets")
@@ -298,6 +300,15 @@ def test_forecast_needs_no_recipe_and_its_recipe_is_the_same_model(tmp_path: Pat
     again = cli("train", recipe, "--data", table, "-o", tmp_path / "again", *SMALL)
     assert again.code == 0, again.err
     assert (tmp_path / "again" / "model.seqloom").read_bytes() == (run / "model.seqloom").read_bytes()
+
+
+def test_the_next_command_can_be_typed_as_it_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of its environment the command has a path."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["env/bin/seqloom", "forecast"])
+    assert called() == "env/bin/seqloom"
+    (tmp_path / "seqloom").touch(mode=0o755)
+    assert called() == "seqloom"
 
 
 def test_the_recipe_of_a_run_trains_to_the_same_model(tmp_path: Path, cli: Cli) -> None:

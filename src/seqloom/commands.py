@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -95,12 +96,17 @@ def forecast(
     _say_files(console, run, ["forecast.csv", "model.seqloom", "report.html", "recipe.yaml"])
     console.print(
         f"\nNext: open {run / 'report.html'} in a browser; change {run / 'recipe.yaml'} and run "
-        f"`seqloom train {run / 'recipe.yaml'} --data {data} -o {run.parent / 'mine'}`",
+        f"`{called()} train {run / 'recipe.yaml'} --data {data} -o {run.parent / 'mine'}`",
         highlight=False,
         soft_wrap=True,
     )
     rows = json.loads(plain_dates(coming).write_json())
     return {"run": str(run), "metrics": found.document, "forecast": rows}
+
+
+def called() -> str:
+    """How this command is called from here, where its environment may not be active."""
+    return "seqloom" if shutil.which("seqloom") else sys.argv[0]
 
 
 def render(recipe: dict[str, Any], comment: str) -> str:
@@ -271,7 +277,7 @@ def _evaluate(console: Console, run: Path, trained: Trained, dataset: Dataset) -
 
 def _show_scores(console: Console, found: Evaluation) -> None:
     for name, scores in found.document["outputs"].items():
-        table = Table(title=f"{name}: {scores['windows']} scored on the test part, 95 % intervals in brackets")
+        table = Table(title=f"{name}: {scores['windows']:,} answers to the test part, 95 % intervals in brackets")
         table.add_column("metric")
         rivals = scores["rivals"]
         for column in ["this model", *rivals]:

@@ -23,7 +23,7 @@ def test_one_window_is_what_statsforecast_says() -> None:
     np.testing.assert_allclose(got.y_hat[0], expected["mean"])
     np.testing.assert_allclose(got.lo[95][0], expected["lo-95"])
     np.testing.assert_allclose(got.hi[80][0], expected["hi-80"])
-    assert got.notes == ("AutoETS was fitted 1 times for 1 windows and updated in between.",)
+    assert got.notes == ("Fitted 1 times for 1 windows and updated in between.",)
 
 
 def test_windows_between_fits_keep_the_phase_of_the_season() -> None:
@@ -32,7 +32,7 @@ def test_windows_between_fits_keep_the_phase_of_the_season() -> None:
     got = AutoEts(max_history=60, fits=2).forecast(windows, 7, season=7, levels=[])
     truth = np.array([y[end : end + 7] for end in range(80, 110)])
     assert np.abs(got.y_hat - truth).mean() < 0.5
-    assert "fitted 2 times for 30 windows" in got.notes[0]
+    assert "Fitted 2 times for 30 windows" in got.notes[0]
 
 
 def test_a_forecast_does_not_see_later_windows() -> None:

@@ -120,7 +120,7 @@ def _run(model: Any, filled: Floats, horizon: int, levels: Sequence[int]) -> dic
 
 
 def _notes(counts: Counter[str], season: int) -> Iterator[str]:
-    yield f"AutoETS was fitted {counts['fits']} times for {counts['windows']} windows and updated in between."
+    yield f"Fitted {counts['fits']} times for {counts['windows']} windows and updated in between."
     if counts["filled"]:
         yield f"{counts['filled']} missing values were filled by a straight line, for AutoETS only."
     if unanswered := counts["windows"] - counts["answered"]:
