@@ -46,7 +46,9 @@ def test_shapes_of_every_part() -> None:
         "reply search": (3, 4, 9),
     }
     assert "48 numbers of all its layers and directions" in stages["reply bridge"].note
-    assert "beam of 4, length penalty 0.6, 2 of them answered" in stages["reply search"].note
+    assert "beam of 4, length penalty 0.6, 2 of them answered; token by token" in stages["reply search"].note
+    held = named(explain_model(writer(no_repeat=3, repetition_penalty=1.5)))["reply search"].note
+    assert "answered; repetition penalty 1.5; no run of 3 twice; token by token" in held
     assert stages["core layer 2: LSTM in both directions"].note == (
         "returns sequences: yes, reply's attention looks at every step, its bridge takes the final state"
     )

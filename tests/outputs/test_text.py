@@ -120,6 +120,25 @@ def test_a_model_with_a_beam_of_one_writes_greedily(case: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    ("held", "most"), [({}, 5), ({"no_repeat": 1}, 1), ({"no_repeat": 2}, 4), ({"repetition_penalty": 1e6}, 1)]
+)
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_what_may_not_be_said_again_is_not(held: dict[str, Any], most: int, beam_size: int) -> None:
+    _, output, _, reading = read("text-examples-all-front")
+    choice = {"max_length": 6, "beam_size": beam_size, "n_best": beam_size, "length_penalty": 3.0}
+    output.settings = output.settings.model_copy(update=choice | held)
+    output.decoder.bias[output.tokenizer.words.index("r")] = 9.0  # it would say nothing else
+    for texts in output.answer(reading, None).tolist():
+        for text in texts[:2]:  # the greedy one and the best one
+            assert max(text.tokens.count(token) for token in text.tokens) <= most
+        if not held:
+            assert [text.tokens.count("r") for text in texts[:2]] == [5, 5]
+        if beam_size == 1:
+            assert texts[0].tokens == texts[1].tokens
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("case", CASES)
 def test_a_row_writes_the_same_alone_and_among_others(case: str) -> None:
     built, output, batch, reading = read(case)
@@ -187,6 +206,8 @@ def test_rivals_copy_and_translate_word_by_word() -> None:
     ("entry", "message"),
     [
         ({"beam_size": 0}, r"outputs\.reply\.beam_size: got 0; input should be greater than or equal to 1"),
+        ({"no_repeat": 0}, r"outputs\.reply\.no_repeat: got 0; input should be greater than or equal to 1"),
+        ({"repetition_penalty": 0.9}, r"outputs\.reply\.repetition_penalty: got 0\.9"),
         ({"n_best": 9}, "n_best is 9; expected at most beam_size, 5: widen the beam"),
         ({"heads": 2}, "heads is 2, but attention is additive; set attention: multi_head"),
         ({"teacher_forcing_ratio": 1.5}, r"outputs\.reply\.teacher_forcing_ratio: got 1\.5"),

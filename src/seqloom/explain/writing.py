@@ -11,7 +11,7 @@ from seqloom.explain.stage import Stage, count, saved, watched
 from seqloom.kernels import choose
 from seqloom.layers.decoder import Decoder
 from seqloom.outputs.output import Reading
-from seqloom.outputs.text import Text
+from seqloom.outputs.text import Text, TextSettings
 from seqloom.sequences import Sequences
 from seqloom.state import size
 
@@ -104,8 +104,14 @@ def _search(output: Text, rows: int) -> Stage:
     kind = "greedy" if settings.beam_size == 1 else f"beam of {settings.beam_size}"
     held = size(decoder.core.initial_state(1)) + (settings.size if decoder.input_feeding else 0)
     note = (
-        f"{kind}, length penalty {settings.length_penalty:g}, {settings.n_best} of them answered; token by token, "
-        f"{held:,} numbers of state for each text"
+        f"{kind}, length penalty {settings.length_penalty:g}, {settings.n_best} of them answered; "
+        f"{_repetition(settings)}token by token, {held:,} numbers of state for each text"
     )
     shape = (rows, settings.beam_size, settings.max_length)
     return Stage(f"{output.name} search", shape, 0, note, 0, choose(lowered, one, decoder.core.backend))
+
+
+def _repetition(settings: TextSettings) -> str:
+    """What is done against saying the same again, ready to be followed by more."""
+    penalty = f"repetition penalty {settings.repetition_penalty:g}; " if settings.repetition_penalty > 1 else ""
+    return penalty + (f"no run of {settings.no_repeat} twice; " if settings.no_repeat else "")

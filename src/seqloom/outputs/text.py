@@ -77,6 +77,12 @@ class TextSettings(TokenizerSettings, OutputSettings):
     n_best: int = Field(1, ge=1, description="texts answered for each row, at most beam_size")
     length_penalty: float = Field(0.6, ge=0, description="0: by probability alone, which favours short texts")
     coverage: float = Field(0.0, ge=0, description="how much parts of the input that were hardly looked at count")
+    repetition_penalty: float = Field(
+        1.0, ge=1, description="log-probabilities of tokens that the text holds already are multiplied by it; 1: none"
+    )
+    no_repeat: int | None = Field(
+        None, ge=1, description="no run of so many tokens stands twice in a text; omitted: no such rule"
+    )
     scored_tokens: ScoredTokens = Field(
         "13a", description="how BLEU splits texts, in sacreBLEU's words; none: at spaces, where texts are split already"
     )
@@ -268,7 +274,16 @@ class Text(Output):
 
     def _greedy(self, reading: Reading) -> Found:
         step, state, start = self.begin(reading)
-        return greedy(step, state, start, end=END, max_length=self.settings.max_length)
+        settings = self.settings
+        return greedy(
+            step,
+            state,
+            start,
+            end=END,
+            max_length=settings.max_length,
+            repetition_penalty=settings.repetition_penalty,
+            no_repeat=settings.no_repeat,
+        )
 
     @torch.no_grad()
     def answer(self, reading: Reading, scale: Scale | None) -> Array:
@@ -285,6 +300,8 @@ class Text(Output):
             n_best=settings.n_best,
             length_penalty=settings.length_penalty,
             coverage=settings.coverage,
+            repetition_penalty=settings.repetition_penalty,
+            no_repeat=settings.no_repeat,
         )
         return np.concatenate([self._written(self._greedy(reading)), self._written(found)], axis=1)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seqloom.errors import UsageError
+from seqloom.search.repetition import check_repetition, hold_back
 from seqloom.search.step import Found, Step, call, limits
 from seqloom.state import select
 
@@ -17,12 +18,14 @@ class Beam(NamedTuple):
 
     Attributes:
         tokens: (R, K, u).
-        scores: (R, K) log-probabilities so far, -inf for a place without a text.
+        scores: (R, K) log-probabilities so far, by the model itself.
+        wanted: (R, K) what texts compete by: `scores` after control of repetition; -inf for a place without a text.
         attention: (R, K, u, S), or None.
     """
 
     tokens: Tensor
     scores: Tensor
+    wanted: Tensor
     attention: Tensor | None
 
 
@@ -38,6 +41,8 @@ def beam(
     n_best: int = 1,
     length_penalty: float = 0.0,
     coverage: float = 0.0,
+    repetition_penalty: float = 1.0,
+    no_repeat: int | None = None,
 ) -> Found:
     """The `n_best` texts of each row by
 
@@ -45,7 +50,8 @@ def beam(
 
     (Wu et al., Google's neural machine translation system, 2016, equation 14; `a` is the attention). A text that
     ends keeps its place, so that the texts going on become fewer (Sutskever et al., 2014), and a beam of one is
-    greedy search. While they go on, texts compete by their score.
+    greedy search. While they go on, texts compete by their score. Where repetition is controlled, score means here
+    what that leaves of it; the scores that are returned are the model's own.
 
     A row is finished when nothing that goes on can still reach its `n_best` texts: scores only fall, coverage only
     takes away, and the penalty helps most at the greatest length. So stopping early never changes what is found.
@@ -61,11 +67,13 @@ def beam(
         length_penalty: 0 ranks by score alone; larger values favour longer texts.
         coverage: how much source steps that the text hardly looked at count against it; steps without any
             attention at all are padding.
+        repetition_penalty, no_repeat: 1 and None for no such control; see `hold_back`.
 
     Raises:
         UsageError: a setting out of its range, or coverage of a model without attention.
     """
     _check(beam_size, n_best, length_penalty, coverage)
+    check_repetition(repetition_penalty, no_repeat)
     most = limits(start, max_length)
     B, U = len(start), int(most.max()) if len(most) else 0
     best = _nothing(B, n_best, U, end)
@@ -77,12 +85,14 @@ def beam(
         found = call(step, last, state, end)
         if coverage and found.attention is None:
             raise UsageError(f"coverage is {coverage}, but the model gives no attention; expected 0: leave it out")
-        scores = _only_end(found.scores.reshape(*going.scores.shape, -1), (most[rows] == u + 1).unsqueeze(1), end)
-        going, parents = _extend(going, scores, found.attention, room)
-        ended = (going.tokens[..., -1] == end) & going.scores.isfinite()
+        past = going.tokens.flatten(0, 1)
+        wanted = hold_back(found.scores, past, repetition_penalty=repetition_penalty, no_repeat=no_repeat)
+        wanted = _only_end(wanted.reshape(*going.scores.shape, -1), (most[rows] == u + 1).unsqueeze(1), end)
+        going, parents = _extend(going, found.scores, wanted, found.attention, room)
+        ended = (going.tokens[..., -1] == end) & going.wanted.isfinite()
         best = _note(best, rows, going, ended, _ranks(going, length_penalty, coverage), end)
-        going = going._replace(scores=going.scores.masked_fill(ended, -torch.inf))
-        hope = going.scores.amax(dim=1) / _length(most[rows], length_penalty)
+        going = going._replace(wanted=going.wanted.masked_fill(ended, -torch.inf))
+        hope = going.wanted.amax(dim=1) / _length(most[rows], length_penalty)
         open_rows = (hope > best.ranks[rows, -1]).nonzero().squeeze(1)
         rows, room = rows[open_rows], (room - ended.sum(dim=1))[open_rows]
         going = select(going, open_rows)
@@ -110,29 +120,32 @@ def _nothing(B: int, K: int, U: int, end: int) -> Found:
 
 def _begin(B: int) -> Beam:
     """One empty text for each row."""
-    return Beam(torch.zeros(B, 1, 0, dtype=torch.int64), torch.zeros(B, 1, dtype=torch.float64), None)
+    nothing = torch.zeros(B, 1, dtype=torch.float64)
+    return Beam(torch.zeros(B, 1, 0, dtype=torch.int64), nothing, nothing, None)
 
 
-def _extend(going: Beam, scores: Tensor, attention: Tensor | None, room: Tensor) -> tuple[Beam, Tensor]:
-    """The likeliest texts one token longer, at most `room` (R,) of each row; and the hypothesis each came from.
+def _extend(going: Beam, scores: Tensor, wanted: Tensor, attention: Tensor | None, room: Tensor) -> tuple[Beam, Tensor]:
+    """The most wanted texts one token longer, at most `room` (R,) of each row; and the hypothesis each came from.
 
-    Takes scores (R, K, V) and attention (R * K, S) of the new token. Gives a beam of the most room that any row
-    has, and (R, K) numbers of hypotheses in 0..R*K.
+    Takes the model's scores (R * K, V), what is left of them (R, K, V) and attention (R * K, S) of the new token.
+    Gives a beam of the most room that any row has, and (R, K) numbers of hypotheses in 0..R*K.
     """
-    R, K, V = scores.shape
+    R, K, V = wanted.shape
     # No text can have more than `widest` of its continuations among the best `widest` of its row.
     widest = int(room.max())
-    near, token = scores.topk(min(widest, V), dim=-1)
-    total, index = (going.scores.unsqueeze(-1) + near).flatten(1).topk(min(widest, K * near.shape[-1]), dim=1)
+    near, token = wanted.topk(min(widest, V), dim=-1)
+    total, index = (going.wanted.unsqueeze(-1) + near).flatten(1).topk(min(widest, K * near.shape[-1]), dim=1)
     total = total.masked_fill(torch.arange(total.shape[1]) >= room.unsqueeze(1), -torch.inf)
     parents = index // near.shape[-1] + K * torch.arange(R).unsqueeze(1)
-    tokens = torch.cat([going.tokens.flatten(0, 1)[parents], token.flatten(1).gather(1, index).unsqueeze(-1)], dim=-1)
+    new = token.flatten(1).gather(1, index)
+    tokens = torch.cat([going.tokens.flatten(0, 1)[parents], new.unsqueeze(-1)], dim=-1)
+    own = going.scores.flatten()[parents] + scores[parents, new]
     weights = None
     if attention is not None:
         weights = attention[parents].unsqueeze(2)
         if going.attention is not None:
             weights = torch.cat([going.attention.flatten(0, 1)[parents], weights], dim=2)
-    return Beam(tokens, total, weights), parents
+    return Beam(tokens, own, total, weights), parents
 
 
 def _only_end(scores: Tensor, last: Tensor, end: int) -> Tensor:
@@ -150,7 +163,7 @@ def _length(tokens: int | Tensor, length_penalty: float) -> Tensor:
 
 def _ranks(going: Beam, length_penalty: float, coverage: float) -> Tensor:
     """(R, K) the scores after penalties."""
-    ranks = going.scores / _length(going.tokens.shape[2], length_penalty)
+    ranks = going.wanted / _length(going.tokens.shape[2], length_penalty)
     if not coverage or going.attention is None:
         return ranks
     looked_at = going.attention.double().sum(dim=2)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqloom.errors import UsageError
 from seqloom.search.follow import follow
+from seqloom.search.repetition import check_repetition, hold_back
 from seqloom.search.step import Found, Step, limits
 
 
@@ -44,15 +45,13 @@ def sample(
         temperature: log-probabilities are divided by it; above 0, and 1 leaves them.
         top_k: only so many of the likeliest tokens (Fan et al., 2018), 1 is greedy search; all where omitted.
         top_p: only the likeliest tokens that together reach this share (Holtzman et al., 2020), 0 < top_p <= 1.
-        repetition_penalty: at least 1; log-probabilities of tokens that the text holds already are multiplied by
-            it (after Keskar et al., 2019).
-        no_repeat: no run of so many tokens occurs twice in a text (Paulus et al., 2018), unless that forbids
-            every token.
+        repetition_penalty, no_repeat: 1 and None for no such control; see `hold_back`.
 
     Raises:
         UsageError: a setting out of its range, or not one seed for each row.
     """
-    _check(temperature, top_k, top_p, repetition_penalty, no_repeat)
+    _check(temperature, top_k, top_p)
+    check_repetition(repetition_penalty, no_repeat)
     if len(seeds) != len(start):
         raise UsageError(f"got {len(seeds)} seeds for {len(start)} rows; expected one for each row")
     most = limits(start, max_length)
@@ -61,45 +60,19 @@ def sample(
     uniform = torch.stack(draws) if draws else torch.zeros(0, 0)
 
     def choose(scores: Tensor, rows: Tensor, past: Tensor) -> Tensor:
-        wanted = _penalise(scores.double(), past, repetition_penalty)
-        wanted = _forbid_repeats(wanted, past, no_repeat) if no_repeat else wanted
+        wanted = hold_back(scores.double(), past, repetition_penalty=repetition_penalty, no_repeat=no_repeat)
         return _draw(wanted / temperature, uniform[rows, past.shape[1]], top_k, top_p)
 
     return follow(step, state, start, choose, end=end, max_length=most)
 
 
-def _check(
-    temperature: float, top_k: int | None, top_p: float, repetition_penalty: float, no_repeat: int | None
-) -> None:
+def _check(temperature: float, top_k: int | None, top_p: float) -> None:
     if not 0 < temperature < float("inf"):
         raise UsageError(f"temperature is {temperature}; expected a number above 0 (for the likeliest token, top_k=1)")
     if top_k is not None and top_k < 1:
         raise UsageError(f"top_k is {top_k}; expected 1 or more, or None for all tokens")
     if not 0 < top_p <= 1:
         raise UsageError(f"top_p is {top_p}; expected a share above 0 and at most 1")
-    if not 1 <= repetition_penalty < float("inf"):
-        raise UsageError(f"repetition_penalty is {repetition_penalty}; expected 1 or more, and 1 for none")
-    if no_repeat is not None and no_repeat < 1:
-        raise UsageError(f"no_repeat is {no_repeat}; expected a run of 1 token or more, or None for no such rule")
-
-
-def _penalise(scores: Tensor, past: Tensor, penalty: float) -> Tensor:
-    """Log-probabilities (N, V), those of tokens in `past` (N, u) times the penalty."""
-    if penalty == 1 or not past.shape[1]:
-        return scores
-    return scores.scatter(1, past, scores.gather(1, past) * penalty)
-
-
-def _forbid_repeats(scores: Tensor, past: Tensor, run: int) -> Tensor:
-    """-inf for every token that would make a run of tokens occur a second time; a row without any way out is left."""
-    if past.shape[1] < run:
-        return scores
-    windows = past.unfold(1, run, 1)  # (N, count, run)
-    begun = past[:, past.shape[1] - run + 1 :].unsqueeze(1)
-    seen_before = (windows[..., : run - 1] == begun).all(dim=-1)
-    forbidden = torch.zeros_like(scores).scatter_add(1, windows[..., -1], seen_before.to(scores.dtype)) > 0
-    kept = scores.masked_fill(forbidden, -torch.inf)
-    return torch.where(kept.isinf().all(dim=1, keepdim=True), scores, kept)
 
 
 def _draw(scores: Tensor, uniform: Tensor, top_k: int | None, top_p: float) -> Tensor:
