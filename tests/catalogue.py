@@ -141,6 +141,11 @@ OUTPUTS: dict[str, dict[Table, Entries]] = {
             },
         }
     },
+    "liked": {
+        "examples": {
+            "stars": {"kind": "liked", "of": "films", "at_least": 3, "asked_from": "first", "dropout": 0.1},
+        }
+    },
     "labels": {"examples": {"tags": {"kind": "labels"}}, "series": {"phase": {"kind": "labels"}}},
     "text": {
         "texts": {
@@ -163,6 +168,8 @@ OUTPUTS: dict[str, dict[Table, Entries]] = {
         "series": {"coming": {"kind": "forecast", "columns": ["sales", "visits"], "horizon": 3, "intervals": [80]}}
     },
 }
+# Inputs without which an output has nothing to ask about.
+ASKED_ABOUT: dict[str, Entries] = {"liked": {"films": {"kind": "items", "size": 3}}}
 # Front ends: as long as the sequence, with a look ahead, and shorter.
 FRONT: list[dict[str, Any]] = [
     {"channels": 3, "kernel_size": 3, "residual": True, "layer_norm": True},
@@ -229,25 +236,25 @@ def _cases() -> list[Case]:
     found = []
     for kind, tables in OUTPUTS.items():
         for table, outputs in tables.items():
-            cells = _cells(table)
+            cells, base = _cells(table), BASE[table] | ASKED_ABOUT.get(kind, {})
             for given in INPUTS:
                 if table in INPUTS[given]:
                     core = _core(cells[len(found) % len(cells)])
-                    inputs = BASE[table] | INPUTS[given][table] | (INPUTS["elapsed"][table] if len(core) > 1 else {})
+                    inputs = base | INPUTS[given][table] | (INPUTS["elapsed"][table] if len(core) > 1 else {})
                     found.append(Case(f"{kind}-{table}-{given}", table, inputs, outputs, core))
             every = {name: entry for given in INPUTS.values() for name, entry in given.get(table, {}).items()}
             for cell in cells if kind in EVERY_CELL else ("gru", "lstm", OWN_CELL):
                 core = _core(cell) | {"num_layers": 2}
-                found.append(Case(f"{kind}-{table}-all-{cell}", table, BASE[table] | every, outputs, core))
+                found.append(Case(f"{kind}-{table}-all-{cell}", table, base | every, outputs, core))
             if kind in EVERY_CELL:
                 for cell, options in (("projected_lstm", {"proj_size": 3}), (OWN_CELL, {})):
                     core = {"cell": cell, "options": options, "num_layers": 2, **WRAPPED}
-                    found.append(Case(f"{kind}-{table}-wrapped-{cell}", table, BASE[table] | every, outputs, core))
+                    found.append(Case(f"{kind}-{table}-wrapped-{cell}", table, base | every, outputs, core))
             both = {"cell": "lstm", "bidirectional": not find("outputs", kind, Output).next_asked}
-            found.append(Case(f"{kind}-{table}-both-ways", table, BASE[table] | every, outputs, both))
+            found.append(Case(f"{kind}-{table}-both-ways", table, base | every, outputs, both))
             for name, front, answers in _fronts(kind, outputs):
                 core = {"cell": "gru", "front": front}
-                found.append(Case(f"{kind}-{table}-all-{name}", table, BASE[table] | every, answers, core))
+                found.append(Case(f"{kind}-{table}-all-{name}", table, base | every, answers, core))
     tied = {name: {**entry, "tied": True} for name, entry in OUTPUTS["items"]["examples"].items()}
     found.append(Case("items-examples-tied", "examples", INPUTS["items"]["examples"], tied, {"cell": "gru"}))
     return found
@@ -306,6 +313,8 @@ def examples_frame(rows: int = 36) -> pl.DataFrame:
             "new",
         ],
     }
+    random = np.random.default_rng(13)
+    columns["stars"] = [holes(random.integers(1, 6, n).astype(float).tolist()) for n in lengths]
     return pl.DataFrame(columns, strict=False)
 
 

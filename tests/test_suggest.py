@@ -62,9 +62,7 @@ def test_named_covariates_are_the_only_ones() -> None:
     assert with_covariates(guess, {}) is guess
     chosen = with_covariates(guess, {"wind": "series"})
     assert (chosen.numbers, chosen.categories) == (("wind",), ())
-    with pytest.raises(
-        UsageError, match=r"--input rain:category: .* can be rain:series, wind:series, kind"
-    ):
+    with pytest.raises(UsageError, match=r"--input rain:category: .* can be rain:series, wind:series, kind"):
         with_covariates(guess, {"rain": "category"})
 
 
@@ -81,3 +79,11 @@ def test_the_longest_text_goes_in_where_no_list_does() -> None:
     assert recipe["outputs"] == {"mood": {"kind": "category", "columns": ["mood"]}}
     listed = frame.with_columns(x=pl.Series([[1.0] * (1 + k % 3) for k in range(20)]))
     assert {entry["kind"] for entry in examples_recipe(listed, {}, {})["inputs"].values()} == {"series"}
+
+
+def test_ratings_are_liked_from_the_middle_one_on_and_not_read_backwards() -> None:
+    frame = pl.DataFrame({"films": [["a", "b"], ["c"]], "stars": [[1.0, 5.0], [4.0]]})
+    recipe = examples_recipe(frame, {"films": "items", "stars": "series"}, {"stars": "liked"})
+    assert recipe["outputs"] == {"stars": {"kind": "liked", "columns": ["stars"], "at_least": 4.0}}
+    assert recipe["core"]["bidirectional"] is False
+    parse_recipe(recipe)

@@ -206,6 +206,6 @@ def encode(segments: Segments, inputs: Mapping[str, Input], outputs: Mapping[str
         {
             name: output.encode(output.read(segments))
             for name, output in outputs.items()
-            if available.issuperset(output.columns)
+            if available.issuperset(output.needed)
         },
     )

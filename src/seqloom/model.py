@@ -253,11 +253,11 @@ class SequenceModel(nn.Module):
         """Fit on made-up columns and build, to look at shapes before any data were read: ten words each."""
         words = np.array([f"word {k}" for k in range(10)], dtype=object)
 
-        def made_up(part: Input | Output) -> Column:
-            return words if part.reads_text else np.zeros((10, max(len(part.columns), 1)))
+        def made_up(input: Input) -> Column:
+            return words if input.reads_text else np.zeros((10, max(len(input.columns), 1)))
 
         inputs = {name: made_up(input) for name, input in self.inputs.items()}
-        self.fit(inputs, {name: made_up(output) for name, output in self.outputs.items()})
+        self.fit(inputs, {name: output.made_up() for name, output in self.outputs.items()})
         self.build()
 
     def fitted(self) -> dict[str, Any]:

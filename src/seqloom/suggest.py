@@ -152,15 +152,26 @@ def examples_recipe(frame: pl.DataFrame, inputs: dict[str, str], outputs: dict[s
     kinds = guess_kinds(frame)
     outputs = outputs or _guessed_output(kinds, inputs)
     following = [name for name, kind in outputs.items() if kind == "items"]
+    ahead = bool(following) or "liked" in outputs.values()
     inputs = inputs or _guessed_inputs(frame, kinds, outputs) | dict.fromkeys(following, "items")
     return {
         "seqloom": 1,
         "data": {"split": {"valid": 0.15, "test": 0.15}},
         "inputs": {_name(n, {}): {**INPUT_ENTRIES.get(k, {"kind": k}), "columns": [n]} for n, k in inputs.items()},
-        "core": {"cell": "lstm", "hidden_size": 64, "bidirectional": not following, "dropout": 0.2},
-        "outputs": {_name(n, {}): {"kind": k, "columns": [n]} for n, k in outputs.items()},
+        "core": {"cell": "lstm", "hidden_size": 64, "bidirectional": not ahead, "dropout": 0.2},
+        "outputs": {_name(n, {}): _output(frame, n, k) for n, k in outputs.items()},
         "training": {"steps": 1000, "batch_size": 32},
     }
+
+
+def _output(frame: pl.DataFrame, column: str, kind: str) -> dict[str, Any]:
+    """An output's entry; of ratings half or less reach the threshold."""
+    entry: dict[str, Any] = {"kind": kind, "columns": [column]}
+    if kind != "liked":
+        return entry
+    ratings = frame[column].explode() if isinstance(frame[column].dtype, pl.List) else frame[column]
+    middle = ratings.cast(pl.Float64, strict=False).median()
+    return {**entry, "at_least": middle}
 
 
 INPUT_ENTRIES: dict[str, dict[str, Any]] = {

@@ -15,11 +15,12 @@ def check_items(segments: Segments, name: str, split: ExampleSplit, ledger: Ledg
     """Enter sequences that ask for nothing, and items that no training can teach."""
     items = np.asarray(segments.steps.get(name, np.empty(0, object)), dtype=object)
     owner = np.repeat(np.arange(len(segments), dtype=np.int64), segments.lengths)
-    _check_lengths(segments, name, ledger)
+    check_lengths(segments, name, ledger)
     _check_taught(name, items, owner, split.part[owner] == "train", segments, ledger)
 
 
-def _check_lengths(segments: Segments, name: str, ledger: Ledger) -> None:
+def check_lengths(segments: Segments, name: str, ledger: Ledger) -> None:
+    """Enter sequences of one item, and of none."""
     single = np.flatnonzero(segments.lengths == 1) + 1
     if single.size:
         message = (

@@ -18,6 +18,7 @@ from seqloom.data.columns import ColumnUse, Floats
 from seqloom.data.items import check_items
 from seqloom.data.leaks import leaking_shift
 from seqloom.data.ledger import Ledger, Severity
+from seqloom.data.ratings import check_ratings
 from seqloom.data.segments import Column, Segments
 from seqloom.data.series import history_ends, missing
 from seqloom.data.splits import ExampleSplit, SeriesSplit
@@ -69,7 +70,9 @@ def check_examples(segments: Segments, uses: Sequence[ColumnUse], split: Example
         if use.role != "written":  # of several right answers, most rows lack the later ones
             _check_present(use, column, owner, ledger)
         part = split.part[owner]
-        if use.next_asked:
+        if use.next_asked and use.kind == "number":
+            check_ratings(segments, use.name, split, ledger)
+        elif use.next_asked:
             check_items(segments, use.name, split, ledger)
         elif use.role == "cell" and use.kind == "text":
             _check_texts(use.name, column, ledger)

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from seqloom.data.following import asks_next, following, last_of_each
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import DataError, RecipeError
 from seqloom.inputs.input import EmbeddedInput, Input
@@ -113,17 +114,8 @@ class Items(Output):
     def read(self, segments: Segments) -> Column:
         """(N, 3): the item of each step, the next one where it is asked for, and whether the sequence ends here."""
         item = super().read(segments)
-        count = int(segments.offsets[-1])
-        following = np.full(count, None, object)
-        following[:-1] = item[1:]
-        last = np.zeros(count, bool)
-        last[segments.offsets[1:][segments.lengths > 0] - 1] = True
-        following[last] = None
-        for name in set(self.numbers) & set(segments.static):
-            first = segments.static[name].astype(np.float64)
-            number = np.arange(count) - np.repeat(segments.offsets[:-1], segments.lengths) + 2
-            following[number < np.repeat(np.nan_to_num(first, nan=2.0), segments.lengths)] = None
-        return np.stack([item, following, last.astype(object)], axis=1)
+        after = following(item, asks_next(segments, self.numbers))
+        return np.stack([item, after, last_of_each(segments).astype(object)], axis=1)
 
     def fit(self, values: Column) -> None:
         """The items of the training part, and how often each stands there."""

@@ -167,6 +167,16 @@ class Output(nn.Module, ABC):
         """Whether the table holds one target for each sequence, not one for each step."""
         return self.shape in (Shape.VECTOR, Shape.SPAN, Shape.OWN)
 
+    @property
+    def needed(self) -> list[str]:
+        """Columns without which it has no targets at all; of others some may be missing where a table is answered."""
+        return self.columns
+
+    def made_up(self) -> Column:
+        """Ten targets as `read` gives them, to look at shapes before any data were read."""
+        words = np.array([f"word {k}" for k in range(10)], dtype=object)
+        return words if self.reads_text else np.zeros((10, len(self.columns)))
+
     def connect(self, core: Recurrent) -> None:
         """Look at the core before `build`, for an output that runs on from its state."""
 

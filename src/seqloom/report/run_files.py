@@ -145,6 +145,8 @@ def _kind(frame: pl.DataFrame | None) -> str:
         return "forecast"
     if "item-1" in columns:
         return "items"
+    if "p-liked" in columns and "item" in columns:
+        return "liked"
     if WRITTEN in columns:
         return "text"
     if STOOD in columns:

@@ -12,6 +12,7 @@ from seqloom.report.run_files import Output
 
 SAID = {
     "tags": "each tag of each example by itself",
+    "liked": "that an item is liked",
     "items": "the true item is in the list, ten equally large groups",
 }
 

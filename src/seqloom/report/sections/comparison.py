@@ -15,6 +15,7 @@ HEADLINES = {
     "labels": "accuracy",
     "tags": "F1",
     "span": "F1",
+    "liked": "AUC",
     "text": "BLEU",
 }
 

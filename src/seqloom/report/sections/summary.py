@@ -16,12 +16,13 @@ COUNTED = {
     "number": "example",
     "labels": "sequence",
     "items": "sequence",
+    "liked": "sequence",
     "tags": "example",
     "span": "example",
     "text": "example",
 }
 CARDS = (
-    *("MAE", "MASE", "RMSE", "R2", "accuracy", "EM", "F1", "macro-F1", "log-loss", "calibration-error"),
+    *("MAE", "MASE", "RMSE", "R2", "accuracy", "EM", "F1", "macro-F1", "AUC", "log-loss", "calibration-error"),
     *("Hit", "NDCG", "MRR", "perplexity", "BLEU", "BLEU-greedy", "chrF"),
 )
 

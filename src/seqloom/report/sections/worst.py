@@ -33,6 +33,7 @@ def worst(run: RunFiles, output: Output) -> Html | None:
         "text": _texts,
         "number": _numbers,
         "items": _items,
+        "liked": _liked,
     }.get(output.kind)
     body = [] if find is None else find(run, output, frame)
     return section(f"Worst cases{output.of}", *body) if body else None
@@ -62,6 +63,14 @@ def _examples(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
 
     chances = _chances(frame)
     return _surest(frame, pl.max_horizontal(chances) if chances else pl.lit(None, pl.Float64))
+
+
+def _liked(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
+    """The probability of an answer is that of being liked, or of not being."""
+    import polars as pl
+
+    p = pl.col("p-liked")
+    return _surest(frame.drop_nulls("y"), pl.max_horizontal(p, 1 - p))
 
 
 def _tags(run: RunFiles, output: Output, frame: pl.DataFrame) -> list[Html]:
