@@ -21,12 +21,12 @@ def questions(n: int, E: int, V: int, dtype: torch.dtype = torch.float64) -> tup
     return (*(part.requires_grad_() for part in made), torch.randint(0, V, (n,)))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("at_once", [1, 4 * 17, 1_000_000])
-def test_any_pieces_give_the_cross_entropy(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seqloom.layers.softmax, "SCORES_AT_ONCE", at_once)
+@pytest.mark.parametrize(("size", "at_once"), [(1, 1), (4 * 17 * 8, 4), (8_000_000, 58_823)])
+def test_any_pieces_give_the_cross_entropy(size: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seqloom.layers.softmax, "BYTES_AT_ONCE", size)
     *weights, target = questions(9, 5, 17)
     query, weight, bias = weights
-    assert questions_at_once(17) == max(1, at_once // 17)
+    assert questions_at_once(17, torch.float64) == at_once
     expected = cross_entropy(query @ weight.t() + bias, target)
     loss = softmax_loss(query, weight, bias, target)
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
@@ -48,6 +48,26 @@ def test_scores_far_apart_stay_finite() -> None:
     loss.backward()
     assert query.grad is not None
     assert query.grad.item() == pytest.approx(2.0)
+
+
+def test_a_chance_too_small_for_its_type_does_not_spoil_the_others() -> None:
+    query = torch.tensor([[1e4], [0.5]], requires_grad=True)
+    weights, bias, target = torch.tensor([[1.0], [-1.0]]), torch.zeros(2), torch.tensor([1, 1])
+    loss = softmax_loss(query, weights, bias, target)
+    assert loss.item() == pytest.approx((2e4 + math.log(1 + math.e)) / 2)
+
+
+@pytest.mark.parametrize("common", [0.0, -300.0])
+def test_what_all_biases_share_changes_nothing(common: float) -> None:
+    """Added to scores of bfloat16 it would round away all that tells items apart; biases begin at ln p, far from 0."""
+    query, weight, bias, target = questions(64, 32, 50, torch.float32)
+    shifted = (bias.detach() + common).requires_grad_()
+    exact = softmax_loss(query, weight, bias, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = softmax_loss(query, weight, shifted, target)
+    assert loss.item() == pytest.approx(exact.item(), rel=0.01)
+    found, wanted = (torch.autograd.grad(value, b)[0] for value, b in ((loss, shifted), (exact, bias)))
+    assert (found - wanted).norm() < 0.02 * wanted.norm()
 
 
 def test_autocast_runs_the_products_in_its_type() -> None:
