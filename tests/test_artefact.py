@@ -212,6 +212,78 @@ def test_missing_and_additional_weights_are_refused(saved: Path) -> None:
         load_artefact(saved)
 
 
+def words_of(document: dict[str, Any], room: str, name: str) -> list[str]:
+    words: list[str] = document["fitted"][room][name]["words"]
+    return words
+
+
+@pytest.mark.parametrize(("room", "name"), [("inputs", "region"), ("outputs", "kind")])
+def test_a_vocabulary_of_equal_size_is_refused(room: str, name: str, tmp_path: Path) -> None:
+    """Words changed by hand or in another order: all shapes fit, and every answer would be about something else."""
+    case, path = BY_NAME["category-examples-category"], tmp_path / "model.seqloom"
+    save_artefact(path, made(case), {})
+    whole = path.read_bytes()
+
+    def turn(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+        words_of(document, room, name).reverse()
+
+    def rename(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+        words_of(document, room, name)[0] += "x"
+
+    for change in (turn, rename):
+        path.write_bytes(whole)
+        rewrite(path, change)
+        message = rf"model\.seqloom: .*the vocabulary or scale of {room}\.{name} is not the one that the weights were "
+        with pytest.raises(ArtefactError, match=message + r"trained with \(SHA-256 \w{8}, expected \w{8}\); ask for"):
+            load_artefact(path)
+
+
+def test_what_another_model_learned_is_refused(tmp_path: Path) -> None:
+    """Two models of one recipe and equal sizes: neither takes what the other fitted, nor its weights."""
+    case, paths = BY_NAME["category-examples-category"], [tmp_path / "one.seqloom", tmp_path / "two.seqloom"]
+    frame = case.frame()
+    swapped = frame.with_columns(pl.col("region").str.replace_all("r", "s"))
+    for path, table in zip(paths, (frame, swapped), strict=True):
+        model = SequenceModel(parse_recipe(case.recipe()))
+        model.fit(*training_columns(model, read_dataset(model, table)))
+        model.build()
+        save_artefact(path, model, {})
+        load_artefact(path)
+    tensors, document = read_tensors(paths[0])
+    others, other = read_tensors(paths[1])
+    assert {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in others.items()}
+    assert document["fitted"] != other["fitted"]
+    for weights, fitted in ((tensors, other["fitted"]), (others, document["fitted"])):
+        write_tensors(paths[0], weights, {**document, "fitted": fitted})
+        with pytest.raises(ArtefactError, match=r"the vocabulary or scale of inputs\.region is not the one"):
+            load_artefact(paths[0])
+
+
+def test_a_changed_scale_and_a_missing_digest_are_refused(saved: Path) -> None:
+    whole = saved.read_bytes()
+
+    def shift(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+        document["fitted"]["inputs"]["capacity"]["mean"][0] += 1e-9
+
+    rewrite(saved, shift)
+    with pytest.raises(ArtefactError, match=r"the vocabulary or scale of inputs\.capacity is not the one"):
+        load_artefact(saved)
+    saved.write_bytes(whole)
+    rewrite(saved, lambda tensors, document: tensors.__delitem__("sha256.inputs.capacity"))
+    with pytest.raises(ArtefactError, match=r"of inputs\.capacity .* \(SHA-256 \w{8}, expected None\)"):
+        load_artefact(saved)
+
+
+def test_a_file_from_before_digests_is_read(saved: Path) -> None:
+    def strip(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+        for name in [name for name in tensors if name.startswith("sha256.")]:
+            del tensors[name]
+
+    expected = load_artefact(saved).model.fitted()
+    rewrite(saved, strip)
+    assert load_artefact(saved).model.fitted() == expected
+
+
 @pytest.mark.parametrize("part", ["recipe", "fitted"])
 def test_a_part_that_is_missing_is_refused(saved: Path, part: str) -> None:
     rewrite(saved, lambda tensors, document: document.__delitem__(part))

@@ -142,6 +142,11 @@ def read_json(path: Path, error: type[SavedFileError] = SavedFileError) -> JSON:
         return _parse_json(file.read(_MAX_HEADER + 1))
 
 
+def digest(document: JSON) -> bytes:
+    """SHA-256 of a JSON object; equal objects have equal ones, whatever the order of their keys."""
+    return hashlib.sha256(_spell_json(document).encode("ascii")).digest()
+
+
 def _spell_json(document: JSON, *, indent: int | None = None) -> str:
     """Write a JSON object as text in the one order that equal objects share."""
     _check_json(document, "document", 0)
