@@ -14,6 +14,7 @@ from seqloom.dataset import Dataset, part_places, shortened, thin, training_colu
 from seqloom.evaluate import calibrate
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Places
+from seqloom.saving import JSON
 from seqloom.training.checkup import Checkup
 from seqloom.training.lessons import Material
 from seqloom.training.loop import Standing, train
@@ -42,14 +43,16 @@ def fit_model(
     watcher: Watcher | None = None,
     doctor: MakeCheckup | None = None,
     resume: bool = False,
+    known: JSON | None = None,
 ) -> Fitted:
     """Train a declared model on a dataset, leaving checkpoints and the log in `run`.
 
     Vocabularies and scales are fitted on the training part; early stopping and calibration use the validation
     part. Without one (`data.split.valid: 0`) all steps are trained and nothing is calibrated. The doctor is called
-    where `training.doctor_every` asks for one.
+    where `training.doctor_every` asks for one. `known` holds vocabularies and scales to take instead of fitting
+    them: those that the weights of a run to be resumed began with.
     """
-    prepare(model, dataset)
+    prepare(model, dataset, known)
     encoded = encode(dataset.segments, model.inputs, model.outputs)
     lessons = part_places(model, dataset, "train", model.block)
     checks = validation_places(model, dataset, model.block)
@@ -63,13 +66,16 @@ def fit_model(
     return Fitted(model.eval(), standing)
 
 
-def prepare(model: SequenceModel, dataset: Dataset) -> None:
-    """Fit on the training part and make weights from the recipe's seed.
+def prepare(model: SequenceModel, dataset: Dataset, known: JSON | None = None) -> None:
+    """Fit on the training part, or take what is `known` of it, and make weights from the recipe's seed.
 
     The recipe takes over the frequency found in the data, so that new data are read on the same grid.
     """
     model.recipe = model.recipe.with_frequency(dataset.segments.frequency)
-    model.fit(*training_columns(model, dataset))
+    if known is None:
+        model.fit(*training_columns(model, dataset))
+    else:
+        model.restore(known)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.recipe.training.seed)
         model.build()

@@ -2,6 +2,7 @@
 
 recipe.yaml, recipe.full.yaml   as given, and with every default
 data.json, ledger.json          where the data are, their fingerprint, and every problem found in them
+fitted.json                     vocabularies and scales, which the weights belong to
 environment.json                versions, threads and instruction set
 explain.txt, explain.json       topology, shapes, parameters, kernels
 log.jsonl, tensorboard/         every step, validation and look of the doctor
@@ -66,6 +67,7 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
     write_bytes_atomic(run / "recipe.yaml", text.encode())
     write_bytes_atomic(run / "recipe.full.yaml", model.recipe.render().encode())
     write_json(run / "data.json", {"path": str(data.resolve()), "fingerprint": dataset.fingerprint})
+    write_json(run / "fitted.json", model.fitted())
     write_json(run / "environment.json", environment())
     write_ledger(run, dataset.ledger)
     write_history(run, model, dataset)
@@ -77,7 +79,10 @@ def start_run(recipe: Recipe, text: str, data: Path, place: Path, *, overwrite: 
 def train_run(run: Path, dataset: Dataset, *, watcher: Watcher | None = None, resume: bool = False) -> Trained:
     """Train what a run directory declares, and put the model into it."""
     recipe, _ = load_recipe(run / "recipe.full.yaml")
-    fitted = fit_model(SequenceModel(recipe), dataset, run, watcher=watcher, doctor=Rounds, resume=resume)
+    # A vocabulary fitted anew on data that have changed would give other words to the codes that the weights know.
+    known = read_json(run / "fitted.json") if resume and (run / "fitted.json").exists() else None
+    model = SequenceModel(recipe)
+    fitted = fit_model(model, dataset, run, watcher=watcher, doctor=Rounds, resume=resume, known=known)
     made = receipt(dataset, fitted.standing)
     save_artefact(run / "model.seqloom", fitted.model, made)
     return Trained(fitted.model, made)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from flows import Outcome, Stopper, call, daily, flat, forecast_recipe, labels_recipe, start, trained, write
+from seqloom.artefact import load_artefact
 from seqloom.budget import PROCESS
 from seqloom.errors import Interrupted
 from seqloom.training.journal import read_log
@@ -166,11 +167,15 @@ def test_changed_data_or_environment_are_refused_and_named(
 
 
 def test_inexact_goes_on_with_changed_data(tmp_path: Path, cli: Callable[..., Outcome]) -> None:
+    """The weights keep the vocabulary that they know, though another of equal size stands in the table."""
     run = interrupted_run(tmp_path)
     table = tmp_path / "data.csv"
     table.write_text(table.read_text().replace("region 1", "region 2"))
     assert cli("resume", run, "--inexact").code == 0
-    assert (run / "model.seqloom").is_file()
+    fitted = load_artefact(run / "model.seqloom").model.fitted()["inputs"]
+    words = {name: part["words"] for name, part in fitted.items() if "words" in part}
+    assert any("region 1" in known for known in words.values()), words
+    assert not any("region 2" in known for known in words.values()), words
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
