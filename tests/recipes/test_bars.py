@@ -88,6 +88,7 @@ def test_sensors(tmp_path: Path) -> None:
         ("translation", "multi30k/tok", "recipe.yaml", "en", {"BLEU": 34}),
         ("translation", "multi30k/tok", "to_german.yaml", "de", {"BLEU": 33}),
         ("watch-history", "ml100k", "recipe.yaml", "next", {"Hit@10": 14}),
+        ("watch-history", "ml100k", "liked.yaml", "liked", {"AUC": 0.73}),
         ("watch-history", "amazon_games_sasrec", "games.yaml", "next", {"Hit@10/101": 68, "NDCG@10/101": 49}),
     ],
 )

@@ -132,8 +132,9 @@ def test_watch_histories_are_asked_for_their_last_items_alone(tmp_path: Path) ->
         (["Lone", "Café (1999)"], 2, "train"),
     ]
     assert rows[2]["ratings"] == [4, 3, 5, 1]
-    model = SequenceModel(load_recipe(RECIPES / "watch-history" / "recipe.yaml")[0])
-    assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 1
+    for recipe in ("recipe.yaml", "liked.yaml"):
+        model = SequenceModel(load_recipe(RECIPES / "watch-history" / recipe)[0])
+        assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 1
     (tmp_path / "games").mkdir()
     (tmp_path / "games" / "Video.txt").write_text("1 10\n1 11\n1 12\n2 10\n")
     assert "4 events of 2 users" in prepare("watch-history", tmp_path / "games", tmp_path / "out")
