@@ -14,14 +14,16 @@ struct Backward : Recurrence<Cell> {
     using typename Forward::Team;
     using Forward::D, Forward::E, Forward::G, Forward::K, Forward::M, Forward::NV, Forward::UPP, Forward::WHOLE_ROW;
     using Forward::pack_back, Forward::pack_vector, Forward::plan;
-    static constexpr Size V = LANES / numbers_in<Number>;  // elements that hold a vector of slopes
+    typedef typename Kind<Number>::Slope Slope;
+    static constexpr Size V = LANES / numbers_in<Slope>;  // elements that hold a vector of slopes
 
-    static Size slopes_of(const Sizes& s) { return s.slopes / numbers_in<Number>; }
+    static Size slopes_of(const Sizes& s) { return s.slopes / numbers_in<Slope>; }
 
     struct BackBuffers {
-        const Number** pointers;  // (rows,)
+        const Slope** pointers;   // (rows,)
         float *carry, *memory;    // (rows, width), (rows, M, width): what flows to h and memories before the step
         float* slopes;            // of one row, where a cell sees the whole row and they are kept in another kind
+        Number* room;
     };
 
     static INLINE const float* kept_at(const SeqloomLayer& p, const Sizes& s, Size b, Size t) {
@@ -35,7 +37,7 @@ struct Backward : Recurrence<Cell> {
     }
 
     static void backward_team(const SeqloomLayer& p, const SeqloomGradients& g, const Sizes& s, const Number* w_back,
-                              const float* extra, Number* slopes, const Team& team, const BackBuffers& buffers) {
+                              const float* extra, Slope* slopes, const Team& team, const BackBuffers& buffers) {
         const Part panels = share(s.back_panels, team.rank, team.members);
         const Size first_block = panels.first * 4;
         const Size last_block = panels.last * 4 < s.blocks ? panels.last * 4 : s.blocks;
@@ -65,7 +67,7 @@ struct Backward : Recurrence<Cell> {
                 Vec past = Cell::back(kept, h, before, extra + block * E * LANES, dh, dmemory, slope);
                 store(carry(r) + block * LANES, past);
                 for (int m = 0; m < M; ++m) store(memory(r) + (m * s.blocks + block) * LANES, dmemory[m]);
-                Number* to = slope_at(b, t) + block * D * V;
+                Slope* to = slope_at(b, t) + block * D * V;
                 for (int k = 0; k < D; ++k) store(to + k * V, slope[k]);
             }
         };
@@ -73,12 +75,12 @@ struct Backward : Recurrence<Cell> {
         auto finish_row = [&](Size r, Size t) {
             if constexpr (WHOLE_ROW) {
                 const Size b = team.rows[r];
-                Number* to = slope_at(b, t);
+                Slope* to = slope_at(b, t);
                 float* made = buffers.slopes;
-                if constexpr (numbers_in<Number> == 1) made = to;
+                if constexpr (numbers_in<Slope> == 1) made = to;
                 Cell::back_row({s.H, kept_at(p, s, b, t), h_before(p, b, t), extra, carry(r), memory(r), made},
                                [&](Size block, Vec* before) { memory_before(p, s, b, t, block, before); });
-                if constexpr (numbers_in<Number> > 1)
+                if constexpr (numbers_in<Slope> > 1)
                     for (Size k = 0; k < s.blocks * D; ++k) store(to + k * V, load(made + k * LANES));
             }
         };
@@ -96,7 +98,7 @@ struct Backward : Recurrence<Cell> {
             for (Size r = 0; r < later; ++r)
                 buffers.pointers[r] = slope_at(team.rows[r], t + 1) + Cell::recurrent_first * V;
             multiply<4>(
-                buffers.pointers, later, recurrent, w_back, panels.first, panels.last,
+                buffers.pointers, later, recurrent, w_back, panels.first, panels.last, buffers.room,
                 [&](Size r, Size panel, int v) {
                     Size block = panel * 4 + v;
                     return block < s.blocks ? gradient(r, t, block) : Vec{};
@@ -114,7 +116,7 @@ struct Backward : Recurrence<Cell> {
         for (Size r = 0; r < active; ++r)
             buffers.pointers[r] = slope_at(team.rows[r], 0) + Cell::recurrent_first * V;
         multiply<4>(
-            buffers.pointers, active, recurrent, w_back, panels.first, panels.last,
+            buffers.pointers, active, recurrent, w_back, panels.first, panels.last, buffers.room,
             [&](Size r, Size panel, int v) {
                 Size block = panel * 4 + v;
                 return block < s.blocks ? load(carry(r) + block * LANES) : Vec{};
@@ -133,7 +135,7 @@ struct Backward : Recurrence<Cell> {
 
     // Every valid step of the batch, row by row.
     struct Steps {
-        const Number** slopes;
+        const Slope** slopes;
         const float **x, **h;
         float** d_x;
         Size* row;
@@ -142,7 +144,7 @@ struct Backward : Recurrence<Cell> {
     };
 
     static void input_gradient(const SeqloomLayer& p, const Sizes& s, const Number* w_back, const Steps& all_steps,
-                               Part part, const Number** rows) {
+                               Part part, const Slope** rows, Number* room) {
         constexpr Size TOGETHER = 96;  // rows that stay in the cache while every panel passes
         const Size panels = ceil_div(ceil_div(p.I, LANES), 4);
         const Run run = {s.blocks, D * V, G * V};
@@ -150,7 +152,7 @@ struct Backward : Recurrence<Cell> {
             Size count = part.last - first < TOGETHER ? part.last - first : TOGETHER;
             for (Size k = 0; k < count; ++k) rows[k] = all_steps.slopes[first + k] + Cell::input_first * V;
             multiply<4>(
-                rows, count, run, w_back, 0, panels, [](Size, Size, int) { return Vec{}; },
+                rows, count, run, w_back, 0, panels, room, [](Size, Size, int) { return Vec{}; },
                 [&](Size r, Size panel, const Vec* sums) {
                     for (int v = 0; v < 4; ++v)
                         store_some(all_steps.d_x[first + r] + (panel * 4 + v) * LANES, sums[v],
@@ -165,45 +167,60 @@ struct Backward : Recurrence<Cell> {
         Number *x, *h, *slopes;
         float *sums_ih, *sums_hh;
         static constexpr Size GAP = 16;  // keeps strides off powers of two, and takes what a last vector has too much
-        static Size copies(const SeqloomLayer& p) { return CHAIN * (p.I + p.H + 2 * GAP + UPP * D * LANES); }
+        static Size left(Size numbers) {
+            if constexpr (tiled<Number>) return ceil_div(numbers, LANES) * blocks_in(CHAIN);
+            return CHAIN * (numbers + GAP);
+        }
+        static Size copies(const SeqloomLayer& p) {
+            return left(p.I) + left(p.H) + UPP * D * (tiled<Number> ? blocks_in(CHAIN) : CHAIN * LANES);
+        }
         static Size sums(const SeqloomLayer& p, const Sizes& s) { return s.panels * (p.I + p.H + 2) * NV * LANES; }
         WeightBuffers(Number* copies, float* sums, const SeqloomLayer& p, const Sizes& s)
             : x(copies),
-              h(x + CHAIN * (p.I + GAP)),
-              slopes(h + CHAIN * (p.H + GAP)),
+              h(x + left(p.I)),
+              slopes(h + left(p.H)),
               sums_ih(sums),
               sums_hh(sums_ih + s.panels * (p.I + 1) * NV * LANES) {}
     };
 
     // Rows of so many numbers to elements that hold a number of each of `numbers_in` rows, zeros for rows beyond the last.
-    static void copy_rows(const float* const* rows, Size count, Size numbers, Size stride, Number* to) {
-        for (Size k = 0; k < count; k += numbers_in<Number>, to += stride)
-            for (Size i = 0; i < numbers; i += LANES)
-                weave(to + i, [&](int j) { return k + j < count ? load_some(rows[k + j] + i, numbers - i) : Vec{}; });
+    static void copy_rows(const float* const* rows, Size count, Size numbers, Number* to) {
+        if constexpr (tiled<Number>)
+            steps_to_rows(rows, count, numbers, to);
+        else
+            for (Size k = 0; k < count; k += numbers_in<Number>, to += numbers + WeightBuffers::GAP)
+                for (Size i = 0; i < numbers; i += LANES)
+                    weave(to + i,
+                          [&](int j) { return k + j < count ? load_some(rows[k + j] + i, numbers - i) : Vec{}; });
     }
 
     // The slopes of one panel likewise.
-    static void copy_slopes(const Number* const* rows, Size count, Size panel, Number* to) {
-        for (Size k = 0; k < count; k += numbers_in<Number>)
-            for (int v = 0; v < UPP * D; ++v, to += LANES)
-                weave(to, [&](int j) {
-                    return k + j < count ? load_numbers(rows[k + j] + (panel * UPP * D + v) * V) : Vec{};
-                });
+    static void copy_slopes(const Slope* const* rows, Size count, Size panel, Number* to) {
+        if constexpr (tiled<Number>)
+            steps_to_columns(rows, count, panel * UPP * D * LANES, UPP * D, to);
+        else
+            for (Size k = 0; k < count; k += numbers_in<Number>)
+                for (int v = 0; v < UPP * D; ++v, to += LANES)
+                    weave(to, [&](int j) {
+                        return k + j < count ? load_numbers(rows[k + j] + (panel * UPP * D + v) * V) : Vec{};
+                    });
     }
 
-    // sums (N + 1, NV * LANES) += left times slopes, and in the last row those of the bias alone.
-    static void add_stretch(const Number* left, Size N, const Number* slopes, const Number* bias_slopes, Size count,
-                            float* sums) {
-        add_outer<NV>(left, N + WeightBuffers::GAP, slopes, UPP * D * LANES, count, N, sums, NV * LANES);
-        Vec bias_sum[NV] = {};
-        const auto one = all(ones(Number{}));
+    // sums (N, NV * LANES) += left times the copied slopes of so many steps from vector `first` on.
+    static void add_stretch(const Number* left, Size N, const Number* slopes, int first, Size count, float* sums) {
+        if constexpr (tiled<Number>)
+            add_outer_tiles<NV>(left, slopes + first * blocks_in(count), blocks_in(count), N, sums);
+        else
+            add_outer<NV>(left, N + WeightBuffers::GAP, slopes + first * LANES, UPP * D * LANES,
+                          elements<Number>(count), N, sums, NV * LANES);
+    }
+
+    // sums (NV * LANES,) += the slopes themselves.
+    static void add_bias(const Slope* const* rows, Size count, Size first, float* sums) {
+        Vec bias[NV] = {};
         for (Size k = 0; k < count; ++k)
-            for (int v = 0; v < NV; ++v)
-                bias_sum[v] = fma(one, load(bias_slopes + k * UPP * D * LANES + v * LANES), bias_sum[v]);
-        for (int v = 0; v < NV; ++v) {
-            float* at = sums + (N * NV + v) * LANES;
-            store(at, load(at) + bias_sum[v]);
-        }
+            for (int v = 0; v < NV; ++v) bias[v] += load_numbers(rows[k] + (first + v) * V);
+        for (int v = 0; v < NV; ++v) store(sums + v * LANES, load(sums + v * LANES) + bias[v]);
     }
 
     // The gradients of some panels of W_ih, W_hh and of their biases.
@@ -217,15 +234,17 @@ struct Backward : Recurrence<Cell> {
         std::memset(own.sums_hh, 0, std::size_t((panels.last - panels.first) * hh) * sizeof(float));
         for (Size first = 0; first < all_steps.count; first += CHAIN) {
             const Size count = all_steps.count - first < CHAIN ? all_steps.count - first : CHAIN;
-            const Size length = elements<Number>(count);
-            copy_rows(all_steps.x + first, count, p.I, p.I + WeightBuffers::GAP, own.x);
-            copy_rows(all_steps.h + first, count, p.H, p.H + WeightBuffers::GAP, own.h);
+            const Slope* const* rows = all_steps.slopes + first;
+            copy_rows(all_steps.x + first, count, p.I, own.x);
+            copy_rows(all_steps.h + first, count, p.H, own.h);
             for (Size panel = panels.first; panel < panels.last; ++panel) {
-                copy_slopes(all_steps.slopes + first, count, panel, own.slopes);
-                add_stretch(own.x, p.I, own.slopes + Cell::input_first * LANES, own.slopes + ih_bias * LANES, length,
-                            own.sums_ih + (panel - panels.first) * ih);
-                add_stretch(own.h, p.H, own.slopes + Cell::recurrent_first * LANES, own.slopes + hh_bias * LANES, length,
-                            own.sums_hh + (panel - panels.first) * hh);
+                float* sums_ih = own.sums_ih + (panel - panels.first) * ih;
+                float* sums_hh = own.sums_hh + (panel - panels.first) * hh;
+                copy_slopes(rows, count, panel, own.slopes);
+                add_stretch(own.x, p.I, own.slopes, Cell::input_first, count, sums_ih);
+                add_stretch(own.h, p.H, own.slopes, Cell::recurrent_first, count, sums_hh);
+                add_bias(rows, count, panel * UPP * D + ih_bias, sums_ih + p.I * NV * LANES);
+                add_bias(rows, count, panel * UPP * D + hh_bias, sums_hh + p.H * NV * LANES);
             }
         }
         for (Size panel = panels.first; panel < panels.last; ++panel) {
@@ -275,19 +294,21 @@ struct Backward : Recurrence<Cell> {
         const int threads = p.threads > 0 ? p.threads : 1;
         Plan whole = plan(p, s, threads, scratch), alone = plan(p, s, 1, scratch);
         const Size input_panels = ceil_div(ceil_div(p.I, LANES), 4);
-        const Size panel = s.blocks * G * V * 4 * LANES;
+        const Size panel = panel_elements<Number>(s.blocks * G * LANES, 4);
         Number* w_back = scratch.take<Number>((s.back_panels + input_panels) * panel);
         float* extra = scratch.take<float>(s.blocks * E * LANES);
-        Number* slopes = scratch.take<Number>(p.B * p.T * slopes_of(s));
+        Slope* slopes = scratch.take<Slope>(p.B * p.T * slopes_of(s));
         const Size rows = p.B;
         const Size together = rows > 96 ? rows : 96;
-        const Number** pointers = scratch.take<const Number*>(threads * together);
+        const Slope** pointers = scratch.take<const Slope*>(threads * together);
         float* carry = scratch.take<float>(threads * rows * (M + 1) * s.width);
-        float* row_slopes = scratch.take<float>(WHOLE_ROW && numbers_in<Number> > 1 ? threads * s.slopes : 0);
+        float* row_slopes = scratch.take<float>(WHOLE_ROW && numbers_in<Slope> > 1 ? threads * s.slopes : 0);
         Number* copies = scratch.take<Number>(threads * WeightBuffers::copies(p));
         float* sums = scratch.take<float>(threads * WeightBuffers::sums(p, s));
         Steps steps;
-        steps.slopes = scratch.take<const Number*>(p.B * p.T);
+        steps.slopes = scratch.take<const Slope*>(p.B * p.T);
+        const Size room = room_for_rows<Number>(s.blocks * G * LANES);
+        Number* rooms = scratch.take<Number>(threads * room);
         steps.x = scratch.take<const float*>(p.B * p.T);
         steps.h = scratch.take<const float*>(p.B * p.T);
         steps.d_x = scratch.take<float*>(p.B * p.T);
@@ -313,15 +334,18 @@ struct Backward : Recurrence<Cell> {
         SeqloomBarrier barrier = {};
         parallel(whole.threads, [&](int rank, int got) {
             if (got != whole.threads && rank > 0) return;  // fewer threads than planned for: one does it all
+            TileUse use;
             const Plan& used = got == whole.threads ? whole : alone;
             float* own = carry + (used.units ? 0 : rank) * rows * (M + 1) * s.width;
             backward_team(p, g, s, w_back, extra, slopes, used.team(rank, &barrier, p.B),
                           {pointers + rank * together, own, own + rows * s.width,
-                           row_slopes + (WHOLE_ROW && numbers_in<Number> > 1 ? rank * s.slopes : 0)});
+                           row_slopes + (WHOLE_ROW && numbers_in<Slope> > 1 ? rank * s.slopes : 0), rooms + rank * room});
         });
         parallel(threads, [&](int rank, int got) {
+            TileUse use;
             if (g.d_x) {
-                input_gradient(p, s, w_back_ih, steps, share(steps.count, rank, got), pointers + rank * together);
+                input_gradient(p, s, w_back_ih, steps, share(steps.count, rank, got), pointers + rank * together,
+                               rooms + rank * room);
                 Part own = share(p.B, rank, got);
                 for (Size b = own.first; b < own.last; ++b)
                     for (Size k = p.lengths[b] * p.I; k < p.T * p.I; ++k) g.d_x[b * p.T * p.I + k] = 0.0f;

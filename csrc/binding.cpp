@@ -232,6 +232,7 @@ NB_MODULE(_native, m) {
     m.def("use", &use, "Choose one of them.");
     m.def("instruction_set", [] { return kernels()->name; }, "The one in use.");
     m.def("bfloat16_pays", [] { return kernels()->bfloat16_pays() != 0; }, "Whether its products are the faster ones.");
+    m.def("tiles", [] { return kernels()->tiles() != 0; }, "Whether layers can multiply through tiles.");
     m.def("reserve", [](int cell, std::int64_t H) { return kernels()->reserve(cell, H); });
     m.def("calls", [] { return calls.load(); }, "How often a kernel has run forward in this process.");
     m.def("poison", [](bool on) { seqloom_poison(on); }, "Fill scratch memory with NaN, for tests.");

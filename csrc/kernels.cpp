@@ -5,33 +5,12 @@
 #include <type_traits>
 
 #include "backward.hpp"
-#include "cells/gru.hpp"
-#include "cells/layer_norm_gru.hpp"
-#include "cells/layer_norm_lstm.hpp"
-#include "cells/lstm.hpp"
-#include "cells/peephole_lstm.hpp"
-#include "cells/rnn.hpp"
-#include "cells/slstm.hpp"
+#include "cells.hpp"
 #include "limits.hpp"
 #include "scan.hpp"
 #include "stepper.hpp"
 
 namespace {
-
-// Calls body with the type that a cell's number means.
-template <class Body>
-INLINE auto with_cell(std::int32_t cell, const Body& body) {
-    switch (cell) {
-        case SEQLOOM_GRU: return body(GRU{});
-        case SEQLOOM_RNN: return body(SimpleRNN<false>{});
-        case SEQLOOM_RELU_RNN: return body(SimpleRNN<true>{});
-        case SEQLOOM_PEEPHOLE_LSTM: return body(PeepholeLSTM{});
-        case SEQLOOM_SLSTM: return body(SLSTM{});
-        case SEQLOOM_LAYER_NORM_LSTM: return body(LayerNormLSTM{});
-        case SEQLOOM_LAYER_NORM_GRU: return body(LayerNormGRU{});
-        default: return body(LSTM{});
-    }
-}
 
 int supported() { return SEQLOOM_SUPPORTED; }
 
@@ -44,12 +23,24 @@ int bfloat16_pays() {
 #endif
 }
 
+int tiles() {
+#if defined(SEQLOOM_TILES)
+    static const int found = __builtin_cpu_supports("amx-bf16") && seqloom_tiles_allowed();
+    return found;
+#else
+    return 0;
+#endif
+}
+
 std::int64_t reserve(std::int32_t cell, std::int64_t H) {
     return with_cell(cell, [&](auto kind) {
         return std::int64_t(typename Recurrence<decltype(kind)>::Sizes(H).reserve);
     });
 }
 SeqloomStatus forward(const SeqloomLayer* layer) {
+#if defined(SEQLOOM_TILES)
+    if (layer->numbers >= SEQLOOM_FLOAT32_TILES) return seqloom_tiles_forward(layer);
+#endif
     return with_cell(layer->cell, [&](auto kind) {
         using Layer = Recurrence<decltype(kind)>;
         return layer->numbers == SEQLOOM_BFLOAT16 ? Layer::template forward<Pair>(*layer)
@@ -57,6 +48,9 @@ SeqloomStatus forward(const SeqloomLayer* layer) {
     });
 }
 SeqloomStatus backward(const SeqloomLayer* layer, const SeqloomGradients* gradients) {
+#if defined(SEQLOOM_TILES)
+    if (layer->numbers >= SEQLOOM_FLOAT32_TILES) return seqloom_tiles_backward(layer, gradients);
+#endif
     return with_cell(layer->cell, [&](auto kind) {
         using Cell = decltype(kind);
         return layer->numbers == SEQLOOM_BFLOAT16 ? Backward<Cell, Pair>::backward(*layer, *gradients)
@@ -102,9 +96,9 @@ void stepper_free(void* stepper, std::int32_t cell, std::int32_t numbers) {
 #define TEXT(isa) TEXT_(isa)
 
 extern "C" const SeqloomKernels* NAME(SEQLOOM_ISA)() {
-    static const SeqloomKernels kernels = {TEXT(SEQLOOM_ISA), supported,     bfloat16_pays, reserve,
-                                           forward,           backward,      scan_forward,  scan_backward,
-                                           stepper,           steps,         stepper_free,  multiply_adds,
-                                           read_rounds};
+    static const SeqloomKernels kernels = {TEXT(SEQLOOM_ISA), supported, bfloat16_pays, tiles,
+                                           reserve,           forward,   backward,      scan_forward,
+                                           scan_backward,     stepper,   steps,         stepper_free,
+                                           multiply_adds,     read_rounds};
     return &kernels;
 }

@@ -100,10 +100,11 @@ INLINE void multiply_panels(const Row* const* rows, std::ptrdiff_t first_row, st
 }
 
 // Rows times the panels first..last of packed weights; a panel holds (k, NV * LANES) of them.
-// `start(row, panel, v)` gives each sum its first value, `emit(row, panel, Sum[NV])` takes its last.
+// `start(row, panel, v)` gives each sum its first value, `emit(row, panel, Sum[NV])` takes its last. Rows are read as they
+// are here, without `room`, see tiles.hpp.
 template <int NV, class Row, class Number, class Start, class Emit>
 void multiply(const Row* const* rows, std::ptrdiff_t count, Run run, const Number* weights, std::ptrdiff_t first,
-              std::ptrdiff_t last, const Start& start, const Emit& emit) {
+              std::ptrdiff_t last, Number* /*room*/, const Start& start, const Emit& emit) {
     constexpr int EACH = Kind<Number>::registers;
     constexpr int HEIGHT = ACCUMULATORS / NV / EACH;      // rows that fit into the registers
     constexpr int SEVERAL = 4 / EACH;                     // panels that so few rows leave registers for:

@@ -17,13 +17,13 @@ typedef std::int8_t Int8;
 
 template <class Number>
 struct Kind {
-    typedef float Row;
+    typedef float Row, Slope;  // Slope: what the gradients before nonlinearities are kept as
     typedef Vec Sum;
     static constexpr int registers = 1;
 };
 template <>
 struct Kind<Pair> : Kind<float> {
-    typedef Pair Row;
+    typedef Pair Row, Slope;
 };
 
 template <class Element>
@@ -39,6 +39,9 @@ template <class Element>
 INLINE std::ptrdiff_t elements(std::ptrdiff_t numbers) {
     return (numbers + numbers_in<Element> - 1) / numbers_in<Element>;
 }
+
+template <class Number>
+constexpr bool tiled = false;  // see tiles.hpp
 
 template <class Number>
 constexpr bool scaled = false;  // whether each column of weights has a scale of its own
@@ -100,10 +103,6 @@ INLINE void weave(Pair* to, const Numbers& numbers) {
     const Ints woven = nearest_bfloat16(numbers(0)) | nearest_bfloat16(numbers(1)) << 16;
     std::memcpy(to, &woven, sizeof woven);
 }
-
-// An element of ones: its product with another adds that one's numbers up.
-INLINE float ones(float) { return 1.0f; }
-INLINE Pair ones(Pair) { return {0x3F803F80}; }
 
 // `count` numbers to elements of a row, a zero behind an odd one.
 INLINE void to_row(const float* from, std::ptrdiff_t count, float* to) {

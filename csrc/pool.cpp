@@ -18,6 +18,10 @@
 #include <new>
 #include <thread>
 
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
+
 #include "seqloom.h"
 
 #if defined(__x86_64__)
@@ -225,6 +229,15 @@ void* seqloom_alloc(size_t bytes) {
 void seqloom_free(void* memory) { std::free(memory); }
 
 void seqloom_poison(int on) { poisoned.store(on != 0); }
+
+int seqloom_tiles_allowed(void) {
+#if defined(__linux__) && defined(__x86_64__)
+    constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // of asm/prctl.h, which may be older
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
+}
 
 size_t seqloom_cache_bytes(void) {
 #if defined(_SC_LEVEL2_CACHE_SIZE)

@@ -6,9 +6,9 @@
 // cache, they share the units and meet after each step. Neither changes any result: see matmul.hpp.
 #pragma once
 
-#include "matmul.hpp"
 #include "row.hpp"
 #include "rows.hpp"
+#include "tiles.hpp"
 
 namespace {
 
@@ -66,6 +66,24 @@ struct Recurrence {
         }
     }
 
+#if defined(__AMX_BF16__)
+    template <int PARTS>
+    static void pack(const float* weight, Size N, const Sizes& s, Part panels, Tiles<PARTS>* packed, float*) {
+        float block[BLOCK][NV * LANES];
+        Tiles<PARTS>* to = packed + panels.first * panel_elements<Tiles<PARTS>>(N, NV);
+        for (Size p = panels.first; p < panels.last; ++p)
+            for (Size first = 0; first < N; first += BLOCK) {
+                for (int column = 0; column < NV * LANES; ++column) {
+                    const float* from = row_of(weight, N, s, p, column);
+                    for (Size k = 0; k < BLOCK; ++k) block[k][column] = from && first + k < N ? from[first + k] : 0.0f;
+                }
+                for (int v = 0; v < NV; ++v, ++to)
+                    for (int k = 0; k < LANES; ++k)
+                        put_pairs(to, k, load(block[k] + v * LANES), load(block[k + LANES] + v * LANES));
+            }
+    }
+#endif
+
     // The row of a weight (G*H, N) that a column of a panel holds; NULL beyond H.
     static INLINE const float* row_of(const float* weight, Size N, const Sizes& s, Size panel, int column) {
         const int v = column / LANES;
@@ -99,6 +117,27 @@ struct Recurrence {
                             });
         }
     }
+
+#if defined(__AMX_BF16__)
+    template <int PARTS>
+    static void pack_back(const float* weight, Size N, const Sizes& s, const int* gate_of, Part panels,
+                          Tiles<PARTS>* packed) {
+        const Size vectors = s.blocks * G;  // a tile takes two of them
+        Tiles<PARTS>* to = packed + panels.first * panel_elements<Tiles<PARTS>>(vectors * LANES, 4);
+        for (Size p = panels.first; p < panels.last; ++p)
+            for (Size vector = 0; vector < vectors; vector += 2)
+                for (int v = 0; v < 4; ++v, ++to) {
+                    const Size first = (p * 4 + v) * LANES;
+                    auto at = [&](Size which, int lane) {
+                        const Size unit = which / G * LANES + lane;
+                        return which < vectors && unit < s.H
+                                   ? load_some(weight + (gate_of[which % G] * s.H + unit) * N + first, N - first)
+                                   : Vec{};
+                    };
+                    for (int lane = 0; lane < LANES; ++lane) put_pairs(to, lane, at(vector, lane), at(vector + 1, lane));
+                }
+    }
+#endif
 
     // ---- threads ------------------------------------------------------------------------------------------------
 
@@ -142,8 +181,8 @@ struct Recurrence {
         float *scale_ih, *scale_hh, *b_ih, *b_hh, *extra;
 
         Weights(Size I, const Sizes& s, Scratch& scratch)
-            : w_ih(scratch.take<Number>(s.panels * elements<Number>(I) * NV * LANES)),
-              w_hh(scratch.take<Number>(s.panels * elements<Number>(s.H) * NV * LANES)),
+            : w_ih(scratch.take<Number>(s.panels * panel_elements<Number>(I, NV))),
+              w_hh(scratch.take<Number>(s.panels * panel_elements<Number>(s.H, NV))),
               scale_ih(scratch.take<float>(scaled<Number> ? s.panels * NV * LANES : 0)),
               scale_hh(scratch.take<float>(scaled<Number> ? s.panels * NV * LANES : 0)),
               b_ih(scratch.take<float>(s.blocks * G * LANES)),
@@ -196,7 +235,7 @@ struct Recurrence {
         SeqloomBarrier* barrier;
     };
 
-    template <class Row>
+    template <class Number, class Row = typename Kind<Number>::Row>
     struct Buffers {
         const Row** pointers;  // (STEPS_TIMES_ROWS + count)
         float** keeps;         // likewise
@@ -206,11 +245,18 @@ struct Recurrence {
         // Copies that products read: (STEPS_TIMES_ROWS + count, I) and (even and odd steps, count, width). Where the
         // numbers lie, rows are often a multiple of the page apart and push each other out of the nearest cache.
         Row *x, *h;
+        Number* room;  // to rewrite rows in, see tiles.hpp
     };
 
+    template <class Number>
+    static Size room(Size I, const Sizes& s) {
+        const Size x = room_for_rows<Number>(I), h = room_for_rows<Number>(s.H);
+        return x > h ? x : h;
+    }
+
     // Buffers for one thread and at most so many rows of which nothing is reserved.
-    template <class Row>
-    static Buffers<Row> buffers(Size rows, Size I, const Sizes& s, Scratch& scratch) {
+    template <class Number, class Row = typename Kind<Number>::Row>
+    static Buffers<Number> buffers(Size rows, Size I, const Sizes& s, Scratch& scratch) {
         const Size each = rows + STEPS_TIMES_ROWS;
         return {scratch.take<const Row*>(each),
                 scratch.take<float*>(each),
@@ -218,7 +264,8 @@ struct Recurrence {
                 scratch.take<float>(rows * M * s.width),
                 scratch.take<float>(sums_numbers(rows, s)),
                 scratch.take<Row>(each * x_stride<Row>(I)),
-                scratch.take<Row>(2 * rows * h_stride<Row>(s))};
+                scratch.take<Row>(2 * rows * h_stride<Row>(s)),
+                scratch.take<Number>(room<Number>(I, s))};
     }
 
     static Size sums_numbers(Size rows, const Sizes& s) { return WHOLE_ROW ? rows * G * s.width : 0; }
@@ -236,7 +283,7 @@ struct Recurrence {
 
     template <class Number, class Row = typename Kind<Number>::Row>
     static void forward_team(const SeqloomLayer& p, const Sizes& s, const Weights<Number>& w, const Team& team,
-                             const Buffers<Row>& buffers) {
+                             const Buffers<Number>& buffers) {
         const Part panels = share(s.panels, team.rank, team.members);
         const Size steps = team.count ? p.lengths[team.rows[0]] : 0, together = block_steps(team.count);
         auto memory = [&](Size r) { return buffers.memory + r * M * s.width; };
@@ -272,7 +319,7 @@ struct Recurrence {
             }
             multiply<NV>(
                 buffers.pointers, products, dense(elements<Row>(p.I)), w.w_ih, panels.first, panels.last,
-                [&](Size, Size panel, int v) { return begin<Number>(w.b_ih, panel, v); },
+                buffers.room, [&](Size, Size panel, int v) { return begin<Number>(w.b_ih, panel, v); },
                 [&](Size r, Size panel, const auto* sums) {
                     Vec values[NV];
                     end<Number>(w.scale_ih, w.b_ih, panel, buffers.pointers[r], p.I, sums, values);
@@ -284,7 +331,7 @@ struct Recurrence {
                 for (Size r = 0; r < active; ++r) buffers.pointers[r] = copy_of_h(r, t);
                 multiply<NV>(
                     buffers.pointers, active, dense(elements<Row>(p.H)), w.w_hh, panels.first, panels.last,
-                    [&](Size, Size panel, int v) { return begin<Number>(w.b_hh, panel, v); },
+                    buffers.room, [&](Size, Size panel, int v) { return begin<Number>(w.b_hh, panel, v); },
                     [&](Size r, Size panel, const auto* sums) {
                         Vec values[NV];
                         end<Number>(w.scale_hh, w.b_hh, panel, buffers.pointers[r], p.H, sums, values);
@@ -372,17 +419,20 @@ struct Recurrence {
         float* sums = scratch.take<float>(threads * sums_numbers(rows, s));
         const Size x_each = each * x_stride<Row>(p.I), h_each = 2 * rows * h_stride<Row>(s);
         Row *x = scratch.take<Row>(threads * x_each), *h = scratch.take<Row>(threads * h_each);
+        const Size room_each = room<Number>(p.I, s);
+        Number* rooms = scratch.take<Number>(threads * room_each);
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
         SeqloomBarrier barrier = {};
         parallel(threads, [&](int rank, int got) { w.fill(p, s, rank, got); });
         parallel(whole.threads, [&](int rank, int got) {
             if (got != whole.threads && rank > 0) return;  // fewer threads than planned for: one does it all
+            TileUse use;
             const Plan& used = got == whole.threads ? whole : alone;
             const int own = used.units ? 0 : rank;  // a team shares what it writes by units
             forward_team(p, s, w, used.team(rank, &barrier, p.B),
                          {pointers + rank * each, keeps + rank * each, blocks + own * block,
                           memory + own * rows * M * s.width, sums + own * sums_numbers(rows, s), x + rank * x_each,
-                          h + own * h_each});
+                          h + own * h_each, rooms + rank * room_each});
         });
         return SEQLOOM_DONE;
     }

@@ -25,14 +25,15 @@ enum SeqloomCell {
 };
 
 /* What products multiply; their sums, states and the cell's arithmetic are float32. BFLOAT16: what enters products is
- * rounded to it, on the way back too. INT8, for live sequences: weights are whole numbers with a scale for each row. */
-enum SeqloomNumbers { SEQLOOM_FLOAT32, SEQLOOM_BFLOAT16, SEQLOOM_INT8 };
+ * rounded to it, on the way back too. INT8, for live sequences: weights are whole numbers with a scale for each row.
+ * TILES, for whole layers: the same through the processor's tiles, rounded otherwise, for those that pay for many rows. */
+enum SeqloomNumbers { SEQLOOM_FLOAT32, SEQLOOM_BFLOAT16, SEQLOOM_INT8, SEQLOOM_FLOAT32_TILES, SEQLOOM_BFLOAT16_TILES };
 
 enum SeqloomStatus { SEQLOOM_DONE = 0, SEQLOOM_NO_MEMORY = 1 };
 
 /* A layer in one direction over a ragged batch. Row b has `lengths[b]` valid steps; no other step is read. */
 typedef struct SeqloomLayer {
-    int32_t cell, numbers, threads, reverse; /* numbers: FLOAT32 or BFLOAT16 */
+    int32_t cell, numbers, threads, reverse; /* numbers: all but INT8 */
     int64_t B, T, I, H;
     const int64_t *lengths;                                 /* (B,) */
     const float *x;                                         /* (B, T, I) */
@@ -77,6 +78,7 @@ typedef struct SeqloomKernels {
     const char *name;
     int (*supported)(void); /* whether this machine has it */
     int (*bfloat16_pays)(void); /* whether its products take less time here than those of float32 */
+    int (*tiles)(void); /* whether layers can multiply through tiles here */
     int64_t (*reserve)(int32_t cell, int64_t H); /* numbers kept for each step */
     enum SeqloomStatus (*forward)(const SeqloomLayer *);
     enum SeqloomStatus (*backward)(const SeqloomLayer *, const SeqloomGradients *);
@@ -112,6 +114,11 @@ typedef struct SeqloomBarrier {
     char apart[56]; /* a cache line of its own */
 } SeqloomBarrier;
 void seqloom_wait(SeqloomBarrier *barrier, int threads);
+
+/* Asks the operating system for tiles (AMX); whether this process has them. And layers that use them. */
+int seqloom_tiles_allowed(void);
+enum SeqloomStatus seqloom_tiles_forward(const SeqloomLayer *);
+enum SeqloomStatus seqloom_tiles_backward(const SeqloomLayer *, const SeqloomGradients *);
 
 /* Bytes of the second-level cache of a core. */
 size_t seqloom_cache_bytes(void);

@@ -19,7 +19,7 @@ struct Stepper {
     typename Layer::template Weights<Number> weights;
     Size* rows;
     std::int64_t* lengths;
-    typename Layer::template Buffers<typename Kind<Number>::Row> buffers;
+    typename Layer::template Buffers<Number> buffers;
 
     Stepper(const SeqloomLayer& p, Size most)
         : layer(p),
@@ -27,7 +27,7 @@ struct Stepper {
           weights(p.I, sizes, scratch),
           rows(scratch.take<Size>(most)),
           lengths(scratch.take<std::int64_t>(most)),
-          buffers(Layer::template buffers<typename Kind<Number>::Row>(most, p.I, sizes, scratch)) {
+          buffers(Layer::template buffers<Number>(most, p.I, sizes, scratch)) {
         if (scratch.failed) return;
         weights.fill(p, sizes, 0, 1);
         for (Size r = 0; r < most; ++r) rows[r] = r;
@@ -56,6 +56,7 @@ struct Stepper {
         p.output = output, p.output_row = T * p.H, p.output_step = p.H;
         p.reserve = nullptr, p.reverse = 0, p.lengths = lengths;
         for (Size r = 0; r < count; ++r) lengths[r] = T;
+        TileUse use;
         Layer::forward_team(p, sizes, weights, {rows, count, 0, 1, nullptr}, buffers);
     }
 };

@@ -41,7 +41,16 @@ SETS: list[str] = [] if isinstance(LIBRARY, str) else LIBRARY.instruction_sets()
 CELLS = list(native.CELLS)
 every_cell = pytest.mark.parametrize("kind", CELLS)
 every_set = pytest.mark.parametrize("instructions", SETS)
+# Training goes through the processor's tiles where the fastest set has them.
+every_way = pytest.mark.parametrize("way", [*SETS, "tiles"] if SETS and LIBRARY.tiles() else SETS)
+both_modes = pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 both_numbers = pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+
+
+def use(way: str, cell: Cell) -> None:
+    """An instruction set without tiles, or the fastest one with them."""
+    LIBRARY.use(SETS[0] if way == "tiles" else way)
+    cell.train(way == "tiles")
 
 
 @contextmanager
@@ -126,20 +135,18 @@ def yardstick(
     return p, truths, [max(largest(a - b), unit) for a, b, unit in zip(plain, truths, units, strict=True)]
 
 
-@every_set
+@every_way
 @every_cell
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("sizes", [(3, 1), (1, 17), (63, 70)], ids=str)
-def test_as_exact_as_the_plain_loop(
-    instructions: str, kind: type[Cell], lengths: list[int], sizes: tuple[int, int]
-) -> None:
+def test_as_exact_as_the_plain_loop(way: str, kind: type[Cell], lengths: list[int], sizes: tuple[int, int]) -> None:
     """The error against float64 is at most four times that of the plain float32 loop."""
-    LIBRARY.use(instructions)
     if kind in DRAWS and sizes[0] == 1:  # a norm undoes the size of a lone feature: its gradient is rounding alone
         sizes = (2, sizes[1])
     wrong, allowed = [], []
     for seed in range(DRAWS.get(kind, 1)):
         p, truths, loops = yardstick(kind, tuple(lengths), sizes, seed)
+        use(way, p.cell)
         fast = results(native, *p)
         assert [found.shape for found in fast] == [truth.shape for truth in truths]
         wrong.append([largest(found - truth) for found, truth in zip(fast, truths, strict=True)])
@@ -148,20 +155,58 @@ def test_as_exact_as_the_plain_loop(
         assert median(found) <= 4 * median(loop)
 
 
-@every_set
+@every_way
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_many_rows_and_long_ones_are_as_exact(way: str, kind: type[Cell]) -> None:
+    """More rows than are multiplied together, and rows that are summed in several stretches."""
+    p, truths, loops = yardstick(kind, (*[3, 1, 4, 0, 2] * 20, 5), (530, 140), 0)
+    use(way, p.cell)
+    for found, truth, loop in zip(results(native, *p), truths, loops, strict=True):
+        assert largest(found - truth) <= 4 * loop
+
+
+@pytest.mark.skipif(not (SETS and LIBRARY.tiles()), reason="this processor has no tiles")
+def test_training_goes_through_tiles_and_evaluation_does_not() -> None:
+    p = problem(LSTM, [5, 2], (7, 9))
+    trained, evaluated = outputs(p), outputs(Problem(copy.deepcopy(p.cell).eval(), p.input, p.state))
+    assert not torch.equal(trained[0], evaluated[0])
+    assert largest(trained[0] - evaluated[0]) < 1e-6
+    LIBRARY.use(SETS[1])
+    assert not LIBRARY.tiles()
+    weights, state = [*p.cell.parameters(), torch.zeros(0)], torch.stack(list(p.state))
+    with pytest.raises(ValueError, match="layers multiply one of .*BFLOAT16.* here, got 3"):
+        native.layer(0, p.input.values, p.input.lengths, weights, state, numbers=native.Numbers.FLOAT32_TILES)
+
+
+@every_way
+@every_cell
+@pytest.mark.parametrize("bits", [0x7FC00000, -1, 0x7FFFFFFF, 0x7F800001, 0x7F800000], ids=hex)
+def test_what_is_no_number_is_never_lost(way: str, kind: type[Cell], bits: int) -> None:
+    """NaN of any bits; and infinity spoils no other row or earlier step."""
+    p = problem(kind, [5, 5], (7, 9))
+    use(way, p.cell)
+    p.input.values[0, 2, 3] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)
+    output = outputs(p)[0]
+    assert output[0, :2].isfinite().all()
+    assert output[1, :5].isfinite().all()
+    if p.input.values[0, 2, 3].isnan():
+        assert output[0, 2:5].isnan().all()
+
+
+@every_way
 @every_cell
 @pytest.mark.parametrize("lengths", [LENGTHS["odd"], LENGTHS["many"]], ids=["odd", "many"])
 @pytest.mark.parametrize("sizes", [(1, 17), (63, 70)], ids=str)
 def test_bfloat16_is_as_exact_as_the_plain_loop_with_it(
-    instructions: str, kind: type[Cell], lengths: list[int], sizes: tuple[int, int]
+    way: str, kind: type[Cell], lengths: list[int], sizes: tuple[int, int]
 ) -> None:
     """Within four times that loop's error, and not the results of float32."""
-    LIBRARY.use(instructions)
     if kind in DRAWS and sizes[0] == 1:
         sizes = (2, sizes[1])
     wrong, allowed = [], []
     for seed in range(5):
         p, truths, _ = yardstick(kind, tuple(lengths), sizes, seed)
+        use(way, p.cell)
         with arithmetic(True):
             fast, plain = results(native, *p), results(reference, *p)
         units = [torch.finfo(torch.bfloat16).eps * max(1.0, largest(truth)) for truth in truths]
@@ -172,23 +217,23 @@ def test_bfloat16_is_as_exact_as_the_plain_loop_with_it(
     assert any(not torch.equal(a, b) for a, b in zip(fast, results(native, *p), strict=True))
 
 
-@every_set
+@every_way
 @every_cell
 @both_numbers
 @given(seed=st.integers(0, 2**16), data=st.data())
 @settings(max_examples=8)
 def test_bits_do_not_depend_on_neighbours_padding_chunks_or_threads(
-    instructions: str, kind: type[Cell], low: bool, seed: int, data: st.DataObject
+    way: str, kind: type[Cell], low: bool, seed: int, data: st.DataObject
 ) -> None:
-    LIBRARY.use(instructions)
     with arithmetic(low):
-        check_bits(kind, seed, data)
+        check_bits(way, kind, seed, data)
 
 
-def check_bits(kind: type[Cell], seed: int, data: st.DataObject) -> None:
+def check_bits(way: str, kind: type[Cell], seed: int, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(0, 12), min_size=1, max_size=9))
     sizes = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 70)))
     p = problem(kind, lengths, sizes, seed=seed)
+    use(way, p.cell)
     torch.set_num_threads(1)
     whole = outputs(p)
     torch.set_num_threads(data.draw(st.integers(2, 4)))
@@ -209,11 +254,15 @@ whose_threads = pytest.mark.parametrize("own_pool", [False, True], ids=["torch's
 @every_cell
 @whose_threads
 @both_numbers
+@both_modes
 @pytest.mark.parametrize("rows", [1, 3, 20])
-def test_gradients_do_not_depend_on_threads(kind: type[Cell], rows: int, low: bool, own_pool: bool) -> None:
+def test_gradients_do_not_depend_on_threads(
+    kind: type[Cell], rows: int, training: bool, low: bool, own_pool: bool
+) -> None:
     """256 units and few rows: here threads share the units of a step and meet after it."""
     LIBRARY.use_own_pool(own_pool)
     p = problem(kind, [9, 4, 0, 7, 9][:rows] * (rows // 5 or 1), (30, 256))
+    p.cell.train(training)
     torch.set_num_threads(1)
     with arithmetic(low):
         alone = results(native, *p)
@@ -416,7 +465,7 @@ def test_a_compiler_at_hand_was_used() -> None:
 def test_live_steps_are_the_whole_to_the_bit(kind: type[Cell]) -> None:
     """Two layers, step by step and for several sequences at once."""
     torch.manual_seed(1)
-    core = Recurrent(kind, 5, 33, 2)
+    core = Recurrent(kind, 5, 33, 2).eval()
     values = torch.randn(3, 9, 5)
     with torch.no_grad():
         whole = core(Sequences.full(values))[0].values.numpy()
@@ -431,17 +480,17 @@ def test_live_steps_are_the_whole_to_the_bit(kind: type[Cell]) -> None:
         assert np.array_equal(found, whole[[2, 0, 1], t])
 
 
-@every_set
-def test_bfloat16_is_used_within_automatic_casting_where_it_pays(instructions: str) -> None:
-    LIBRARY.use(instructions)
+@every_way
+def test_bfloat16_is_used_within_automatic_casting_where_it_pays(way: str) -> None:
     p = problem(LSTM, [5, 2], (7, 9))
+    use(way, p.cell)
     full = outputs(p)
     with torch.autocast("cpu", torch.bfloat16):
         cast = outputs(p)
     with arithmetic(True):
         low = outputs(p)
     assert not torch.equal(low[0], full[0])
-    assert torch.equal(cast[0], low[0] if LIBRARY.bfloat16_pays() else full[0])
+    assert torch.equal(cast[0], low[0] if way == "tiles" or LIBRARY.bfloat16_pays() else full[0])
 
 
 @every_set
@@ -450,7 +499,7 @@ def test_live_steps_in_bfloat16_are_the_whole_to_the_bit(instructions: str, kind
     """And they differ from those of float32 by about the rounding of what is multiplied."""
     LIBRARY.use(instructions)
     torch.manual_seed(3)
-    core = Recurrent(kind, 21, 40, 2)
+    core = Recurrent(kind, 21, 40, 2).eval()
     steps = torch.randn(12, 21)
     live = Live(core, backend="bfloat16")
     assert live.stepper.backends == ["bfloat16", "bfloat16"]
@@ -468,7 +517,7 @@ def test_weights_in_eight_bits_are_rounded_and_little_else_is(instructions: str,
     """Off by about their rounding, and far less from the full arithmetic on weights that were rounded beforehand."""
     LIBRARY.use(instructions)
     torch.manual_seed(3)
-    core = Recurrent(kind, 21, 40)
+    core = Recurrent(kind, 21, 40).eval()
     steps = torch.randn(12, 21)
     live = Live(core, backend="int8")
     assert live.stepper.backends == ["int8"]

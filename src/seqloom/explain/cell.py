@@ -38,7 +38,7 @@ def explain_cell(cell: type[Cell]) -> str:
         "State (B rows)": aligned([[name, shape] for name, shape in _state_shapes(cell).items()]),
         "Weights (I input_size, H hidden_size)": _weights(cell),
         "Parameters": [f"{_formula(cell)} = {count:,} with I = {_INPUT}, H = {_HIDDEN}"],
-        f"Kernel (backend: auto, {next(example.parameters(), torch.zeros(0)).device})": [choice.name, *refused],
+        f"Kernel (backend: auto, {next(example.parameters(), torch.zeros(0)).device})": [choice.label, *refused],
     }
     body = [f"\n{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections.items()]
     return "\n".join([cell.__name__, *body]) + "\n"

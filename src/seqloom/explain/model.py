@@ -147,7 +147,7 @@ class Explanation:
         lines = []
         for stage in self.stages:
             if stage.kernel is not None:
-                lines.append(f"{stage.name}: {stage.kernel.name}")
+                lines.append(f"{stage.name}: {stage.kernel.label}")
                 lines += [f"  not {name}: {reason}" for name, reason in self._not_chosen(stage.kernel).items()]
         return lines
 

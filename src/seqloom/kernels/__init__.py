@@ -32,6 +32,12 @@ class Choice(NamedTuple):
     kernel: ModuleType
     refusals: dict[str, str]
 
+    @property
+    def label(self) -> str:
+        """The kernel's name, and how training multiplies where that differs."""
+        tiles = self.kernel is native and native.tiles()
+        return f"{self.name}, in training through the processor's tiles" if tiles else self.name
+
 
 def choose(cell: Cell, input: Sequences, backend: str = "auto") -> Choice:
     """The kernel for this cell and batch.

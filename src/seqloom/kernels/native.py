@@ -60,12 +60,16 @@ CELLS: dict[type[Cell], Native] = {
 class Numbers(IntEnum):
     """What products multiply, as in `enum SeqloomNumbers` of csrc/seqloom.h; `INT8` is for single steps alone.
 
-    With `BFLOAT16` what enters a product is rounded; sums, states and the cell's own arithmetic stay float32.
+    With `BFLOAT16` what enters a product is rounded; sums, states and the cell's own arithmetic stay float32. The
+    `TILES` are for whole layers: the processor's tiles multiply bfloat16, of which float32 takes three parts and is as
+    exact as before, but not to the same bits (csrc/tiles.hpp).
     """
 
     FLOAT32 = 0
     BFLOAT16 = 1
     INT8 = 2
+    FLOAT32_TILES = 3
+    BFLOAT16_TILES = 4
 
 
 @cache
@@ -98,7 +102,7 @@ def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> t
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, extra_weights(cell))
     begin = torch.stack(list(state)).float()
     number, values = CELLS[type(cell)].number, input.values.float()
-    output, final = layer(number, values, input.lengths, weights, begin, reverse=reverse, numbers=casting())
+    output, final = layer(number, values, input.lengths, weights, begin, reverse=reverse, numbers=casting(cell.training))
     return input.with_values(output), type(state)(*final.unbind())
 
 
@@ -142,9 +146,20 @@ def computes(values: Tensor) -> bool:
     return values.dtype == torch.float32 or (values.dtype == torch.bfloat16 and _lowered())
 
 
-def casting() -> Numbers:
-    """What products multiply: bfloat16 within automatic casting to it where that is the faster one, else float32."""
+def casting(training: bool) -> Numbers:
+    """What the products of a layer multiply: bfloat16 within automatic casting to it where that is the faster one.
+
+    Tiles pay for many rows and lose time on one, so only training goes through them: in evaluation whole sequences and
+    single steps agree to the bit.
+    """
+    if training and tiles():
+        return Numbers.BFLOAT16_TILES if _lowered() else Numbers.FLOAT32_TILES
     return Numbers.BFLOAT16 if _lowered() and bfloat16_pays() else Numbers.FLOAT32
+
+
+def tiles() -> bool:
+    """Whether this processor has tiles (AMX), and the chosen instruction set uses them."""
+    return bool(module().tiles())
 
 
 def bfloat16_pays() -> bool:
@@ -225,8 +240,9 @@ def _check(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor, num
     check_lengths(lengths, B, T)
     if any(tensor.dtype != torch.float32 for tensor in (x, state, *weights)):
         raise TypeError("x, state and weights must be float32")
-    if numbers not in (Numbers.FLOAT32, Numbers.BFLOAT16):
-        raise ValueError(f"layers multiply {Numbers.FLOAT32!r} or {Numbers.BFLOAT16!r}, got {numbers}")
+    known = [number for number in Numbers if number != Numbers.INT8 and (number < Numbers.FLOAT32_TILES or tiles())]
+    if numbers not in known:
+        raise ValueError(f"layers multiply one of {known} here, got {numbers}")
 
 
 def check_lengths(lengths: Tensor, B: int, T: int) -> None:
