@@ -161,7 +161,9 @@ INLINE Vec leading(Vec value) { return floats(((Ints)value + 0x8000) & std::int3
 template <int PARTS>
 INLINE void split(Vec first, Vec second, Ints* pairs) {
     if constexpr (PARTS == 1) {
-        pairs[0] = nearest_bfloat16(first) | nearest_bfloat16(second) << 16;
+        const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(__m512(first)));
+        const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(__m512(second)));
+        pairs[0] = Ints(low) | Ints(high) << 16;
     } else {
         for (int part = 0; part < PARTS; ++part) {
             // Nothing is left to round in the last part, and NaN of any bits stays NaN there.
