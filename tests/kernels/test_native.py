@@ -171,8 +171,11 @@ def test_training_goes_through_tiles_and_evaluation_does_not() -> None:
     trained, evaluated = outputs(p), outputs(Problem(copy.deepcopy(p.cell).eval(), p.input, p.state))
     assert not torch.equal(trained[0], evaluated[0])
     assert largest(trained[0] - evaluated[0]) < 1e-6
+    label = "native, in training through the processor's tiles"
+    assert choose(p.cell, p.input).label == label
     LIBRARY.use(SETS[1])
     assert not LIBRARY.tiles()
+    assert choose(p.cell, p.input).label == "native"
     weights, state = [*p.cell.parameters(), torch.zeros(0)], torch.stack(list(p.state))
     with pytest.raises(ValueError, match="layers multiply one of .*BFLOAT16.* here, got 3"):
         native.layer(0, p.input.values, p.input.lengths, weights, state, numbers=native.Numbers.FLOAT32_TILES)

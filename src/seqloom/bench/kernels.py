@@ -68,6 +68,7 @@ class Case:
 
     def forward(self) -> Iterator[Row]:
         """Inference against torch and ONNX Runtime."""
+        self.pair.cell.eval()  # the way of single steps; training may multiply otherwise
         contenders = {"ours": forward(self.pair.ours, self.batch), "torch": forward(self.pair.padded, self.batch)}
         require_equal(*contenders.values())
         reason = why_not()
@@ -84,6 +85,7 @@ class Case:
 
     def train(self) -> Row:
         """Forward and back, to the gradients of inputs and weights, against torch."""
+        self.pair.cell.train()
         contenders = {
             "ours": train(self.pair.ours, list(self.pair.cell.parameters()), self.batch, self.gradient),
             "torch": train(self.pair.padded, list(self.pair.layer.parameters()), self.batch, self.gradient),
