@@ -177,7 +177,7 @@ def test_training_goes_through_tiles_and_evaluation_does_not() -> None:
     assert not LIBRARY.tiles()
     assert choose(p.cell, p.input).label == "native"
     weights, state = [*p.cell.parameters(), torch.zeros(0)], torch.stack(list(p.state))
-    with pytest.raises(ValueError, match="layers multiply one of .*BFLOAT16.* here, got 3"):
+    with pytest.raises(ValueError, match=r"layers multiply one of .*BFLOAT16.* here, got 3"):
         native.layer(0, p.input.values, p.input.lengths, weights, state, numbers=native.Numbers.FLOAT32_TILES)
 
 

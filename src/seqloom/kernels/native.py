@@ -101,8 +101,8 @@ def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> t
     assert isinstance(cell, GatedCell)
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, extra_weights(cell))
     begin = torch.stack(list(state)).float()
-    number, values = CELLS[type(cell)].number, input.values.float()
-    output, final = layer(number, values, input.lengths, weights, begin, reverse=reverse, numbers=casting(cell.training))
+    number, numbers, values = CELLS[type(cell)].number, casting(cell.training), input.values.float()
+    output, final = layer(number, values, input.lengths, weights, begin, reverse=reverse, numbers=numbers)
     return input.with_values(output), type(state)(*final.unbind())
 
 
