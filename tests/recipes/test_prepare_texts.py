@@ -6,15 +6,19 @@ import gzip
 import io
 import json
 import lzma
+import random
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seqloom.dataset import part_places, read_dataset
 from seqloom.model import SequenceModel
 from seqloom.recipe import load_recipe
+from seqloom.word_vectors import read_word_vectors
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -48,6 +52,31 @@ def test_sentiment_of_reviews(tmp_path: Path) -> None:
             file.write("\n".join(["id\tlabel\trating\ttext", *lines]) + "\n")
     assert "'train': 100, 'valid': 5000, 'test': 4" in prepare("sentiment", tmp_path, tmp_path / "out")
     assert rows_in(tmp_path / "out" / "imdb.jsonl")[3]["text"] == 'So "good"  3'
+
+
+def test_word_vectors_come_from_the_texts_of_the_training_part_of_choice(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    names = [f"name{k}" for k in range(150)]
+    texts = []
+    for k in range(20_000):
+        praise, blame = draw.choice(["good", "great"]), draw.choice(["dull", "bland"])
+        a, b = draw.sample(names, 2)
+        texts.append(f"So {praise}, {a}<br />shines" if k % 2 else f"How {blame}; {b} can't act")
+    texts.append("unseen " * 50)  # the first review of the validation part
+    lines = ["id\tlabel\trating\ttext", *(f"train_{k}\t1\t7\t{text}" for k, text in enumerate(texts))]
+    with lzma.open(tmp_path / "imdb_train.tsv.xz", "wt", encoding="utf-8", preset=0) as file:
+        file.write("\n".join(lines) + "\n")
+    script = RECIPES / "sentiment" / "vectors.py"
+    subprocess.run([sys.executable, script, tmp_path, tmp_path / "out"], capture_output=True, check=True)
+    read = [line.split(" ") for line in (tmp_path / "out" / "vectors.txt").read_text(encoding="utf-8").splitlines()]
+    vector = {word: np.array(numbers, float) for word, *numbers in read}
+    assert {"can't", "ca", "n't"} <= vector.keys(), "a contraction is read as it stands and cut"
+    assert not {"unseen", "br"} & vector.keys()
+    assert all(abs(np.linalg.norm(found) - 1) < 0.01 for found in vector.values())
+    nearest = {word: max(vector.keys() - {word}, key=lambda w: vector[word] @ vector[w]) for word in ("good", "dull")}
+    assert nearest == {"good": "great", "dull": "bland"}, "words in the same places are near each other"
+    words = sorted(vector)
+    assert not read_word_vectors(tmp_path / "out" / "vectors.txt", words).isnan().any()
 
 
 def test_stories_keep_what_was_said_before_each_question(tmp_path: Path) -> None:
