@@ -48,9 +48,10 @@ both_numbers = pytest.mark.parametrize("low", [False, True], ids=["float32", "bf
 
 
 def use(way: str, cell: Cell) -> None:
-    """An instruction set without tiles, or the fastest one with them."""
+    """An instruction set without tiles, or the fastest one with them, whatever the number of rows."""
     LIBRARY.use(SETS[0] if way == "tiles" else way)
     cell.train(way == "tiles")
+    native.ROWS_FOR_TILES = 0
 
 
 @contextmanager
@@ -167,11 +168,13 @@ def test_many_rows_and_long_ones_are_as_exact(way: str, kind: type[Cell]) -> Non
 
 @pytest.mark.skipif(not (SETS and LIBRARY.tiles()), reason="this processor has no tiles")
 def test_training_goes_through_tiles_and_evaluation_does_not() -> None:
-    p = problem(LSTM, [5, 2], (7, 9))
-    trained, evaluated = outputs(p), outputs(Problem(copy.deepcopy(p.cell).eval(), p.input, p.state))
+    p = problem(LSTM, [5, 2] * 8, (7, 9))
+    trained, few = outputs(p), outputs(p, slice(0, 15))
+    evaluated = outputs(Problem(copy.deepcopy(p.cell).eval(), p.input, p.state))
     assert not torch.equal(trained[0], evaluated[0])
     assert largest(trained[0] - evaluated[0]) < 1e-6
-    label = "native, in training through the processor's tiles"
+    assert torch.equal(few[0], evaluated[0][:15])
+    label = "native, with 16 rows or more in training through the processor's tiles"
     assert choose(p.cell, p.input).label == label
     LIBRARY.use(SETS[1])
     assert not LIBRARY.tiles()
@@ -265,7 +268,7 @@ def test_gradients_do_not_depend_on_threads(
     """256 units and few rows: here threads share the units of a step and meet after it."""
     LIBRARY.use_own_pool(own_pool)
     p = problem(kind, [9, 4, 0, 7, 9][:rows] * (rows // 5 or 1), (30, 256))
-    p.cell.train(training)
+    use("tiles" if training else SETS[0], p.cell)
     torch.set_num_threads(1)
     with arithmetic(low):
         alone = results(native, *p)

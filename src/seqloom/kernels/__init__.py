@@ -35,8 +35,9 @@ class Choice(NamedTuple):
     @property
     def label(self) -> str:
         """The kernel's name, and how training multiplies where that differs."""
-        tiles = self.kernel is native and native.tiles()
-        return f"{self.name}, in training through the processor's tiles" if tiles else self.name
+        if self.kernel is not native or not native.tiles():
+            return self.name
+        return f"{self.name}, with {native.ROWS_FOR_TILES} rows or more in training through the processor's tiles"
 
 
 def choose(cell: Cell, input: Sequences, backend: str = "auto") -> Choice:

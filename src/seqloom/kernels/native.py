@@ -57,6 +57,9 @@ CELLS: dict[type[Cell], Native] = {
 }
 
 
+ROWS_FOR_TILES = 16  # as many as one of them has
+
+
 class Numbers(IntEnum):
     """What products multiply, as in `enum SeqloomNumbers` of csrc/seqloom.h; `INT8` is for single steps alone.
 
@@ -101,7 +104,7 @@ def run(cell: Cell, input: Sequences, state: Any, *, reverse: bool = False) -> t
     assert isinstance(cell, GatedCell)
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, extra_weights(cell))
     begin = torch.stack(list(state)).float()
-    number, numbers, values = CELLS[type(cell)].number, casting(cell.training), input.values.float()
+    number, numbers, values = CELLS[type(cell)].number, casting(cell, len(input.lengths)), input.values.float()
     output, final = layer(number, values, input.lengths, weights, begin, reverse=reverse, numbers=numbers)
     return input.with_values(output), type(state)(*final.unbind())
 
@@ -146,13 +149,13 @@ def computes(values: Tensor) -> bool:
     return values.dtype == torch.float32 or (values.dtype == torch.bfloat16 and _lowered())
 
 
-def casting(training: bool) -> Numbers:
-    """What the products of a layer multiply: bfloat16 within automatic casting to it where that is the faster one.
+def casting(cell: Cell, rows: int) -> Numbers:
+    """What a cell's products multiply: bfloat16 within automatic casting to it where that is the faster one.
 
-    Tiles pay for many rows and lose time on one, so only training goes through them: in evaluation whole sequences and
-    single steps agree to the bit.
+    Tiles pay for many rows and lose time on one, so only training goes through them, with `ROWS_FOR_TILES` or more: in
+    evaluation nothing depends on the number of rows, and whole sequences and single steps agree to the bit.
     """
-    if training and tiles():
+    if cell.training and rows >= ROWS_FOR_TILES and tiles():
         return Numbers.BFLOAT16_TILES if _lowered() else Numbers.FLOAT32_TILES
     return Numbers.BFLOAT16 if _lowered() and bfloat16_pays() else Numbers.FLOAT32
 
