@@ -2,7 +2,7 @@
 //
 // It multiplies bfloat16 and adds up in float32. A float32 is, to its last bit, the sum of three bfloat16, each the
 // nearest to what those before it leave. Of the nine products of such parts the three smallest are below 2^-26 of the
-// whole and left out: the six others still take half the time that float32 takes by itself. The first, largest one is
+// whole and left out: the six others still take less time than float32 takes by itself. The first, largest one is
 // summed apart from the rest, so that rounding errors are those of a plain sum in float32. Infinite numbers have no such
 // parts and become NaN. (Henry, Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For
 // Higher-Precision Computations", 2019.)
