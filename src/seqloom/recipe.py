@@ -89,7 +89,8 @@ class TrainingSettings(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="decay of the running mean of the weights that is validated and kept; 0: off",
+        description="decay of the running mean of the weights that is validated and kept, no more than (1 + step) / "
+        "(10 + step), so 0.98 takes some 440 steps; 0: off",
     )
     average_best: int | None = Field(
         None,
