@@ -17,6 +17,10 @@ namespace {
 constexpr std::ptrdiff_t BLOCK = 2 * LANES;  // numbers in a tile's row
 INLINE std::ptrdiff_t blocks_in(std::ptrdiff_t numbers) { return (numbers + BLOCK - 1) / BLOCK; }
 
+// Rows of tiles that are rewritten together: so many stay in the second-level cache.
+template <int PARTS>
+std::ptrdiff_t tiles_together(std::ptrdiff_t blocks);
+
 #if defined(__AMX_BF16__)
 
 // One block of numbers for LANES rows or columns, in PARTS: three for float32, one for what is rounded to bfloat16.
@@ -220,9 +224,8 @@ INLINE void transpose(Ints* rows) {
 
 // ---- products -----------------------------------------------------------------------------------------------------
 
-// Rows of tiles that are rewritten together: so many stay in the second-level cache.
 template <int PARTS>
-INLINE std::ptrdiff_t tiles_together(std::ptrdiff_t blocks) {
+std::ptrdiff_t tiles_together(std::ptrdiff_t blocks) {
     const std::ptrdiff_t fit = (384 << 10) / std::ptrdiff_t((blocks ? blocks : 1) * sizeof(Tiles<PARTS>));
     return fit < 1 ? 1 : fit > 6 ? 6 : fit;
 }
