@@ -72,7 +72,7 @@ struct Recurrence {
         float block[BLOCK][NV * LANES];
         Tiles<PARTS>* to = packed + panels.first * panel_elements<Tiles<PARTS>>(N, NV);
         for (Size p = panels.first; p < panels.last; ++p)
-            for (Size first = 0; first < N; first += BLOCK) {
+            for (Size first = 0; first < blocks_in(N) * BLOCK; first += BLOCK) {
                 for (int column = 0; column < NV * LANES; ++column) {
                     const float* from = row_of(weight, N, s, p, column);
                     for (Size k = 0; k < BLOCK; ++k) block[k][column] = from && first + k < N ? from[first + k] : 0.0f;

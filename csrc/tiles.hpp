@@ -15,7 +15,8 @@
 namespace {
 
 constexpr std::ptrdiff_t BLOCK = 2 * LANES;  // numbers in a tile's row
-INLINE std::ptrdiff_t blocks_in(std::ptrdiff_t numbers) { return (numbers + BLOCK - 1) / BLOCK; }
+// One block of zeros where there is no number: then sums are what they start with.
+INLINE std::ptrdiff_t blocks_in(std::ptrdiff_t numbers) { return numbers > 0 ? (numbers + BLOCK - 1) / BLOCK : 1; }
 
 // Rows of tiles that are rewritten together: so many stay in the second-level cache.
 template <int PARTS>
@@ -129,8 +130,19 @@ struct Products {
     TileSums<PARTS>* sums = nullptr;
     std::ptrdiff_t v = 0, block = 0;
 
-    static constexpr std::ptrdiff_t PAIRS = (NV + 1) / 2;
-    INLINE std::ptrdiff_t steps() const { return blocks * PAIRS; }
+    // All steps, spread over so many calls of `take`, which is other work.
+    template <class Take>
+    INLINE void advance_while(std::ptrdiff_t count, const Take& take) {
+        const std::ptrdiff_t steps = blocks * ((NV + 1) / 2);
+        std::ptrdiff_t done = 0;
+        for (std::ptrdiff_t k = 0; k < count; ++k) {
+            take(k);
+            const std::ptrdiff_t until = steps * (k + 1) / count;
+            advance(until - done);
+            done = until;
+        }
+        advance(steps - done);
+    }
 
     INLINE void advance(std::ptrdiff_t steps) {
         for (; steps > 0; --steps) {
@@ -190,7 +202,7 @@ INLINE void put_pairs(Tiles<PARTS>* tiles, int pair, Vec first, Vec second) {
 // The row of a tile from all numbers of a run, block by block.
 template <int PARTS>
 INLINE void row_to_tiles(const float* row, Run run, Tiles<PARTS>* tiles, int place) {
-    const std::ptrdiff_t length = run.length();
+    const std::ptrdiff_t length = run.length(), blocks = blocks_in(length);
     std::ptrdiff_t within = 0;  // the block of the run
     auto next = [&](std::ptrdiff_t k) {
         if (k >= length) return Vec{};
@@ -199,9 +211,9 @@ INLINE void row_to_tiles(const float* row, Run run, Tiles<PARTS>* tiles, int pla
         if (within >= run.inner) within = 0, row += run.stride;
         return value;
     };
-    for (std::ptrdiff_t k = 0; k < length; k += BLOCK, ++tiles) {
-        const Vec first = next(k);
-        put_pairs(tiles, place, first, next(k + LANES));
+    for (std::ptrdiff_t block = 0; block < blocks; ++block) {
+        const Vec first = next(block * BLOCK);
+        put_pairs(tiles + block, place, first, next(block * BLOCK + LANES));
     }
 }
 
@@ -226,7 +238,7 @@ INLINE void transpose(Ints* rows) {
 
 template <int PARTS>
 std::ptrdiff_t tiles_together(std::ptrdiff_t blocks) {
-    const std::ptrdiff_t fit = (384 << 10) / std::ptrdiff_t((blocks ? blocks : 1) * sizeof(Tiles<PARTS>));
+    const std::ptrdiff_t fit = (384 << 10) / std::ptrdiff_t(blocks * sizeof(Tiles<PARTS>));
     return fit < 1 ? 1 : fit > 6 ? 6 : fit;
 }
 
@@ -246,34 +258,30 @@ void multiply(const float* const* rows, std::ptrdiff_t count, Run run, const Til
             row_to_tiles(rows[from + r], run, room + r / height * blocks, int(r % height));
         written(room);
         // Each turn multiplies one stretch of one tile of rows with one panel, and takes the sums of the turn before.
+        struct Turn {
+            std::ptrdiff_t stretch, tile, panel;
+        };
+        auto turn_of = [&](std::ptrdiff_t turn) {
+            return Turn{turn % stretches, turn / stretches % tiles, first + turn / stretches / tiles};
+        };
         const std::ptrdiff_t turns = (last - first) * tiles * stretches;
         for (std::ptrdiff_t turn = 0; turn <= turns; ++turn) {
             Products<NV, PARTS> products;
-            std::ptrdiff_t steps = 0, done = 0;
             if (turn < turns) {
-                const std::ptrdiff_t block = turn % stretches * BLOCKS_TOGETHER, left = blocks - block;
-                const std::ptrdiff_t tile = turn / stretches % tiles, panel = first + turn / stretches / tiles;
+                const auto [stretch, tile, panel] = turn_of(turn);
+                const std::ptrdiff_t block = stretch * BLOCKS_TOGETHER, left = blocks - block;
                 products = {room + tile * blocks + block, weights + (panel * blocks + block) * NV, 1, NV,
                             left < BLOCKS_TOGETHER ? left : BLOCKS_TOGETHER, sums[turn % 2]};
-                steps = products.steps();
             }
-            if (turn > 0) {
-                const std::ptrdiff_t before = turn - 1, stretch = before % stretches;
-                const std::ptrdiff_t row = before / stretches % tiles * height;
-                const std::ptrdiff_t panel = first + before / stretches / tiles;
-                const std::ptrdiff_t some = many - row < height ? many - row : height;
-                for (std::ptrdiff_t k = 0; k < some; ++k) {
-                    for (int v = 0; v < NV; ++v) {
-                        if (stretch == 0) totals[k][v] = start(from + row + k, panel, v);
-                        totals[k][v] += sums[before % 2][v].row(k);
-                    }
-                    if (stretch == stretches - 1) emit(from + row + k, panel, totals[k]);
-                    const std::ptrdiff_t until = steps * (k + 1) / some;
-                    products.advance(until - done);
-                    done = until;
+            const auto [stretch, tile, panel] = turn_of(turn > 0 ? turn - 1 : 0);
+            const std::ptrdiff_t row = tile * height, some = many - row < height ? many - row : height;
+            products.advance_while(turn > 0 ? some : 0, [&](std::ptrdiff_t k) {
+                for (int v = 0; v < NV; ++v) {
+                    if (stretch == 0) totals[k][v] = start(from + row + k, panel, v);
+                    totals[k][v] += sums[(turn - 1) % 2][v].row(k);
                 }
-            }
-            products.advance(steps - done);
+                if (stretch == stretches - 1) emit(from + row + k, panel, totals[k]);
+            });
         }
     }
 }
@@ -326,22 +334,14 @@ void add_outer_tiles(const Tiles<PARTS>* rows, const Tiles<PARTS>* columns, std:
     written(rows);
     for (std::ptrdiff_t turn = 0; turn <= turns; ++turn) {  // as in `multiply`
         Products<NV, PARTS> next;
-        std::ptrdiff_t steps = 0, done = 0;
-        if (turn < turns) {
-            next = {rows + turn * blocks, columns, blocks, 1, blocks, products[turn % 2]};
-            steps = next.steps();
-        }
+        if (turn < turns) next = {rows + turn * blocks, columns, blocks, 1, blocks, products[turn % 2]};
         const std::ptrdiff_t first = (turn - 1) * LANES, some = numbers - first < LANES ? numbers - first : LANES;
-        for (std::ptrdiff_t k = 0; turn > 0 && k < some; ++k) {
+        next.advance_while(turn > 0 ? some : 0, [&](std::ptrdiff_t k) {
             for (int v = 0; v < NV; ++v) {
                 float* at = sums + ((first + k) * NV + v) * LANES;
                 store(at, load(at) + products[(turn - 1) % 2][v].row(k));
             }
-            const std::ptrdiff_t until = steps * (k + 1) / some;
-            next.advance(until - done);
-            done = until;
-        }
-        next.advance(steps - done);
+        });
     }
 }
 

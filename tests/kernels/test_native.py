@@ -166,6 +166,28 @@ def test_many_rows_and_long_ones_are_as_exact(way: str, kind: type[Cell]) -> Non
         assert largest(found - truth) <= 4 * loop
 
 
+@every_way
+@every_cell
+def test_without_features_only_the_past_counts(way: str, kind: type[Cell]) -> None:
+    p, truths, loops = yardstick(kind, (4, 0, 2), (0, 5), 0)
+    use(way, p.cell)
+    for found, truth, loop in zip(results(native, *p), truths, loops, strict=True):
+        assert largest(found - truth) <= 4 * loop
+
+
+@pytest.mark.skipif(not (SETS and LIBRARY.tiles()), reason="this processor has no tiles")
+def test_tiles_are_given_back() -> None:
+    """torch's own products in bfloat16 use them too, in another shape."""
+    p = problem(GRU, [6, 3] * 10, (70, 50))
+    use("tiles", p.cell)
+    torch.set_num_threads(1)
+    alone = results(native, *p)
+    for rows in (1, 40):
+        product = torch.randn(rows, 256).bfloat16() @ torch.randn(256, 256).bfloat16()
+        assert product.isfinite().all()
+        assert all(torch.equal(a, b) for a, b in zip(results(native, *p), alone, strict=True))
+
+
 @pytest.mark.skipif(not (SETS and LIBRARY.tiles()), reason="this processor has no tiles")
 def test_training_goes_through_tiles_and_evaluation_does_not() -> None:
     p = problem(LSTM, [5, 2] * 8, (7, 9))
