@@ -20,30 +20,24 @@ from seqloom.layers.sampled_softmax import sampled_softmax_loss
 from seqloom.layers.softmax import questions_at_once, softmax_loss
 from seqloom.metrics.items import score_items
 from seqloom.metrics.result import Result
-from seqloom.outputs.output import Array, Output, OutputSettings, Places, Reading, RivalAnswers, Shape, Steps
+from seqloom.outputs.output import NOTHING, Array, NextOutput, NextSettings, Places, Reading, RivalAnswers, Steps
 from seqloom.ranking import UNKNOWN, Ranked, draw_others, rank, rank_among
 from seqloom.rivals.kneser_ney import KneserNey
 from seqloom.rivals.popularity import Popularity
 from seqloom.scaling import Scale
 from seqloom.vocabulary import Vocabulary
 
-NOTHING = -2  # code of an item that is not asked for, or of a step that does not exist
 END = -3  # code of the item after a sequence's last one: no one knows it, but it is answered
 NGRAM = 5  # longest n-gram among the rivals
 ROWS_AT_ONCE = 256
 
 
-class ItemsSettings(OutputSettings):
+class ItemsSettings(NextSettings):
     """What a recipe may say of items to be answered."""
 
     top: int = Field(10, ge=1, description="items in each list of answers, and the k of Hit@k, NDCG@k and MRR@k")
     repeats: bool = Field(
         True, description="whether an item may come again; false: those that the sequence holds are no candidates"
-    )
-    asked_from: str | None = Field(
-        None,
-        description="column with the number of the first item of a sequence that is asked for; earlier ones are only "
-        "read; omitted: 2, the first that has one before it",
     )
     negatives: int | None = Field(
         None,
@@ -58,7 +52,6 @@ class ItemsSettings(OutputSettings):
     samples: int | None = Field(
         None, ge=1, description="items drawn for each step of training to stand for all; omitted: all, exactly"
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of each step's features dropped")
 
 
 class Target(NamedTuple):
@@ -84,7 +77,7 @@ class Target(NamedTuple):
         return self.next != NOTHING
 
 
-class Items(Output):
+class Items(NextOutput):
     """A score for every item of the training part after each step; the loss is the softmax's cross-entropy.
 
     Raw answers are questions (B, T, E): what is to be multiplied with each item's vector. Scores of all items are made
@@ -93,17 +86,12 @@ class Items(Output):
     """
 
     Settings = ItemsSettings
-    shape = Shape.STEPS
     reads_text = True
-    next_asked = True
-    missing = float(NOTHING)
+    holds = "items"
 
     def __init__(self, name: str, settings: ItemsSettings) -> None:
         super().__init__(name, settings)
-        if len(self.columns) > 1:
-            raise RecipeError(f"outputs.{name}.columns is {self.columns}; expected one column of items")
         self.settings = settings
-        self.numbers = [settings.asked_from] if settings.asked_from else []
         # What is no candidate stands earlier in the row, or later.
         self.whole_rows = not settings.repeats or settings.negatives is not None
         self.vocabulary: Vocabulary

@@ -17,31 +17,24 @@ from seqloom.inputs.input import EmbeddedInput, Input, Role
 from seqloom.inputs.items import Items as ItemsInput
 from seqloom.metrics.liked import score_liked
 from seqloom.metrics.result import Result
-from seqloom.outputs.output import Array, Output, OutputSettings, Places, Reading, RivalAnswers, Shape, Steps
+from seqloom.outputs.output import NOTHING, Array, NextOutput, NextSettings, Places, Reading, RivalAnswers, Steps
 from seqloom.rivals.liking import Liking
 from seqloom.scaling import Scale
 
-NOTHING = -2  # where nothing is asked for
 UNRATED = -1  # an item that is asked for and has no rating
 LIKED, OTHER = "liked", "not liked"
 
 
-class LikedSettings(OutputSettings):
+class LikedSettings(NextSettings):
     """What a recipe may say of items to be liked or not."""
 
     of: str | None = Field(
         None, description="input whose next item is asked about; omitted: the only one of kind items"
     )
     at_least: float = Field(description="an item with a rating of so much or more is liked")
-    asked_from: str | None = Field(
-        None,
-        description="column with the number of the first item of a sequence that is asked about; earlier ones are only "
-        "read; omitted: 2, the first that has one before it",
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of each step's features dropped")
 
 
-class Liked(Output):
+class Liked(NextOutput):
     """At each step the probability that the item after it is liked; its column holds the ratings.
 
         p = sigmoid(q . v_item + b_item),   q = W h + b
@@ -55,16 +48,11 @@ class Liked(Output):
     """
 
     Settings = LikedSettings
-    shape = Shape.STEPS
-    next_asked = True
-    missing = float(NOTHING)
+    holds = "ratings"
 
     def __init__(self, name: str, settings: LikedSettings) -> None:
         super().__init__(name, settings)
-        if len(self.columns) > 1:
-            raise RecipeError(f"outputs.{name}.columns is {self.columns}; expected one column of ratings")
         self.settings = settings
-        self.numbers = [settings.asked_from] if settings.asked_from else []
         self.liking: Liking
         self.counts: Steps
         self._read_by: tuple[EmbeddedInput, ...] = ()  # in a tuple, so that the input's weights stay the input's own

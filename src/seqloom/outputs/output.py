@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
-from seqloom.errors import DataError
+from seqloom.errors import DataError, RecipeError
 from seqloom.inputs.input import Input, side_by_side
 from seqloom.layers.pooling import Pooling
 from seqloom.layers.recurrent import Recurrent
@@ -350,3 +350,36 @@ def masked_cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float)
     flat, codes = logits.flatten(0, -2), target.flatten()
     total = nn.functional.cross_entropy(flat, codes, ignore_index=-1, label_smoothing=label_smoothing, reduction="sum")
     return total / (codes >= 0).sum().clamp(min=1)
+
+
+NOTHING = -2  # code where nothing is asked for, or of a step that does not exist
+
+
+class NextSettings(OutputSettings):
+    """What an output of the next item may say."""
+
+    asked_from: str | None = Field(
+        None,
+        description="column with the number of the first item of a sequence that is asked for; earlier ones are only "
+        "read; omitted: 2, the first that has one before it",
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of each step's features dropped")
+
+
+class NextOutput(Output):
+    """An output that says at each step something of the item after it; its one column has a value for every item.
+
+    Attributes:
+        holds: what those values are.
+    """
+
+    shape = Shape.STEPS
+    next_asked = True
+    missing = float(NOTHING)
+    holds: ClassVar[str]
+
+    def __init__(self, name: str, settings: NextSettings) -> None:
+        super().__init__(name, settings)
+        if len(self.columns) > 1:
+            raise RecipeError(f"outputs.{name}.columns is {self.columns}; expected one column of {self.holds}")
+        self.numbers = [settings.asked_from] if settings.asked_from else []
