@@ -272,18 +272,19 @@ class Text(Output):
         scores[:, [UNKNOWN, BEGIN]] = -torch.inf  # nobody can read them
         return Next(scores, found.state, found.weights[:, 0])
 
+    def _rules(self) -> dict[str, Any]:
+        """What holds in every search."""
+        settings = self.settings
+        return {
+            "end": END,
+            "max_length": settings.max_length,
+            "repetition_penalty": settings.repetition_penalty,
+            "no_repeat": settings.no_repeat,
+        }
+
     def _greedy(self, reading: Reading) -> Found:
         step, state, start = self.begin(reading)
-        settings = self.settings
-        return greedy(
-            step,
-            state,
-            start,
-            end=END,
-            max_length=settings.max_length,
-            repetition_penalty=settings.repetition_penalty,
-            no_repeat=settings.no_repeat,
-        )
+        return greedy(step, state, start, **self._rules())
 
     @torch.no_grad()
     def answer(self, reading: Reading, scale: Scale | None) -> Array:
@@ -294,14 +295,11 @@ class Text(Output):
             step,
             state,
             start,
-            end=END,
-            max_length=settings.max_length,
             beam_size=settings.beam_size,
             n_best=settings.n_best,
             length_penalty=settings.length_penalty,
             coverage=settings.coverage,
-            repetition_penalty=settings.repetition_penalty,
-            no_repeat=settings.no_repeat,
+            **self._rules(),
         )
         return np.concatenate([self._written(self._greedy(reading)), self._written(found)], axis=1)
 
