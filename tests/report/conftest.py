@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from seqloom.metrics import score_category, score_forecast, score_number, seasonal_scale
+from seqloom.report.run_files import Output, read_run
 
 HOSTILE = "<script>alert(1)</script>"
 SERIES = ["Lisbon", "Graz", "Oslo & Bergen", HOSTILE]
@@ -33,6 +34,19 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return run
 
     return make
+
+
+@pytest.fixture
+def written_and_read(tmp_path: Path) -> Callable[[str, pl.DataFrame], Output]:
+    """Answers of one output, written as a run keeps them and read back by the report."""
+
+    def read(name: str, rows: pl.DataFrame) -> Output:
+        (tmp_path / "predictions").mkdir()
+        rows.write_csv(tmp_path / "predictions" / f"{name}.csv")
+        (output,) = read_run(tmp_path).outputs
+        return output
+
+    return read
 
 
 def write_json(file: Path, value: object) -> None:

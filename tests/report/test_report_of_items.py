@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, cast
 
 import polars as pl
 
-from seqloom.report.run_files import Output, RunFiles, read_run
+from seqloom.report.run_files import Output, RunFiles
 from seqloom.report.sections.comparison import compare, headline
 from seqloom.report.sections.worst import worst
 
@@ -48,10 +48,8 @@ def test_the_surest_lists_that_missed_come_first() -> None:
     assert "The 2 surest of 2 answers whose first item did not come next." in page
 
 
-def test_ids_of_items_are_read_back_as_texts(tmp_path: Path) -> None:
-    (tmp_path / "predictions").mkdir()
-    ROWS.write_csv(tmp_path / "predictions" / "next.csv")
-    (output,) = read_run(tmp_path).outputs
+def test_ids_of_items_are_read_back_as_texts(written_and_read: Callable[[str, pl.DataFrame], Output]) -> None:
+    output = written_and_read("next", ROWS)
     assert output.kind == "items"
     assert output.predictions is not None
     assert output.predictions["y"].to_list() == ["a", "<b>", "007", None]

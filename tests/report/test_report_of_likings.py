@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, cast
 
 import polars as pl
 
-from seqloom.report.run_files import Output, RunFiles, read_run
+from seqloom.report.run_files import Output, RunFiles
 from seqloom.report.sections.calibration import calibration
 from seqloom.report.sections.comparison import compare
 from seqloom.report.sections.worst import worst
@@ -53,10 +53,8 @@ def test_the_diagram_says_what_was_stated() -> None:
     )
 
 
-def test_items_are_read_back_as_texts(tmp_path: Path) -> None:
-    (tmp_path / "predictions").mkdir()
-    ROWS.write_csv(tmp_path / "predictions" / "liked.csv")
-    (output,) = read_run(tmp_path).outputs
+def test_items_are_read_back_as_texts(written_and_read: Callable[[str, pl.DataFrame], Output]) -> None:
+    output = written_and_read("liked", ROWS)
     assert output.kind == "liked"
     assert output.predictions is not None
     assert output.predictions["item"].to_list() == ROWS["item"].to_list()

@@ -11,17 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from search.tiny import Tiny
+from search.tiny import Tiny, text
 from seqloom.errors import UsageError
 from seqloom.search import Found, Next, beam, greedy
 
 
 def run(model: Tiny, **options: Any) -> Found:
     return beam(model, model.state(), model.start(), end=model.end, **{"max_length": 5, **options})
-
-
-def text(found: Found, row: int, place: int = 0) -> tuple[int, ...]:
-    return tuple(found.tokens[row, place, : found.lengths[row, place]].tolist())
 
 
 def rank(model: Tiny, words: tuple[int, ...], length_penalty: float, coverage: float, row: int = 0) -> float:
@@ -119,13 +115,8 @@ def test_rows_do_not_know_their_neighbours() -> None:
     most = torch.tensor([1, 9, 4, 6, 9, 2, 7])
     found = run(together, max_length=most, **options)
     for row in range(7):
-        state = together.state()
-        own = state._replace(
-            seen=state.seen[row : row + 1],
-            table=state.table[row : row + 1],
-            more={"deep": (state.more["deep"][0][row : row + 1], None)},
-        )
-        alone = beam(together, own, together.start()[:1], end=together.end, max_length=int(most[row]), **options)
+        own, start = together.row(row), together.start()[:1]
+        alone = beam(together, own, start, end=together.end, max_length=int(most[row]), **options)
         assert [text(alone, 0, k) for k in range(3)] == [text(found, row, k) for k in range(3)]
         assert torch.equal(alone.scores[0], found.scores[row])
         assert torch.equal(alone.ranks[0], found.ranks[row])

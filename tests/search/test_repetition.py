@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.tiny import Tiny
+from search.tiny import Tiny, text
 from seqloom.errors import UsageError
 from seqloom.search import Found, beam, greedy
 from seqloom.search.repetition import hold_back
@@ -23,10 +23,6 @@ def left_of(score: float, token: int, past: Words, penalty: float, run: int | No
     if run and (*past, token)[-run:] in [past[k : k + run] for k in range(len(past) - run + 1)]:
         return -math.inf
     return score * penalty if token in past else score
-
-
-def text(found: Found, row: int, place: int = 0) -> Words:
-    return tuple(found.tokens[row, place, : found.lengths[row, place]].tolist())
 
 
 def wanted(model: Tiny, words: Words, penalty: float, run: int | None) -> float:
@@ -136,12 +132,7 @@ def test_rows_do_not_know_their_neighbours() -> None:
     found = beam(model, model.state(), model.start(), max_length=most, **wide, **options)
     plain = greedy(model, model.state(), model.start(), max_length=most, **options)
     for row in range(7):
-        state = model.state()
-        own = state._replace(
-            seen=state.seen[row : row + 1],
-            table=state.table[row : row + 1],
-            more={"deep": (state.more["deep"][0][row : row + 1], None)},
-        )
+        own = model.row(row)
         alone = beam(model, own, model.start()[:1], max_length=int(most[row]), **wide, **options)
         assert [text(alone, 0, k) for k in range(3)] == [text(found, row, k) for k in range(3)]
         assert torch.equal(alone.ranks[0], found.ranks[row])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqloom.search import Next
+from seqloom.search import Found, Next
 
 START = 0  # a token before the text; it is never written, like the padding of a real vocabulary
 
@@ -44,6 +44,12 @@ class Tiny:
         number = torch.arange(rows)
         return Memory(torch.ones(rows, dtype=torch.int64), number, {"deep": (number.double().unsqueeze(1), None)})
 
+    def row(self, row: int) -> Memory:
+        """The state before the text of one row alone."""
+        state = self.state()
+        one = slice(row, row + 1)
+        return Memory(state.seen[one], state.table[one], {"deep": (state.more["deep"][0][one], None)})
+
     def start(self) -> Tensor:
         return torch.full((len(self.logits),), START)
 
@@ -57,8 +63,7 @@ class Tiny:
 
     def score(self, text: tuple[int, ...], row: int = 0) -> tuple[float, Tensor | None]:
         """The model's own score of a text with its end, computed token by token, and its attention (U, S)."""
-        state = Memory(*(part[row : row + 1] for part in self.state()[:2]), {"deep": (torch.tensor([[row]]), None)})
-        total, looks, last = 0.0, [], START
+        state, total, looks, last = self.row(row), 0.0, [], START
         for token in text:
             found = self(torch.tensor([last]), state)
             total += float(found.scores[0, token])
@@ -70,3 +75,8 @@ class Tiny:
         """Every text of at most so many tokens, its end included."""
         inner = [token for token in range(self.end + 1) if token != self.end]
         return [(*body, self.end) for n in range(longest) for body in itertools.product(inner, repeat=n)]
+
+
+def text(found: Found, row: int, place: int = 0) -> tuple[int, ...]:
+    """The tokens of one text that a search has found."""
+    return tuple(found.tokens[row, place, : found.lengths[row, place]].tolist())
