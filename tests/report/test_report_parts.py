@@ -1,6 +1,9 @@
+import re
+from importlib.resources import files
+
 import pytest
 
-from seqloom.report.charts import band, chart, line
+from seqloom.report.charts import band, chart, line, rival_color
 from seqloom.report.html import Html, element, join, table
 from seqloom.report.numbers import interval, number, plural, with_unit
 from seqloom.report.sections.data import gaps
@@ -65,3 +68,11 @@ def test_thinning_keeps_first_and_last() -> None:
     assert rows[-1] == 4999
     assert len(rows) <= 1001
     assert thinned([1, 2, 3]) == [1, 2, 3]
+
+
+def test_five_rivals_have_colours_of_their_own_by_day_and_by_night() -> None:
+    colors = [rival_color(place) for place in range(5)]
+    style = files("seqloom.report").joinpath("style.css").read_text(encoding="utf-8")
+    drawn = [re.findall(rf"{color.removeprefix('var(').removesuffix(')')}: (#\w+);", style) for color in colors]
+    assert [len(found) for found in drawn] == [2] * 5
+    assert all(len(set(side)) == 5 for side in zip(*drawn, strict=True))

@@ -17,7 +17,7 @@ from seqloom.report.html import Html, element
 Trace = dict[str, Any]
 INK, MODEL, ACCENT = "var(--ink)", "var(--model)", "var(--accent)"
 FEW = 120
-RIVALS = ("var(--rival-1)", "var(--rival-2)", "var(--rival-3)")
+RIVALS = tuple(f"var(--rival-{k})" for k in range(1, 6))  # of style.css
 
 
 @dataclass(frozen=True)

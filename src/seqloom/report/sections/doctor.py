@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqloom.report.charts import MODEL, RIVALS, View, chart, line
+from seqloom.report.charts import MODEL, View, chart, line, rival_color
 from seqloom.report.html import Html, element, note, paragraph, section, table
 from seqloom.report.run_files import RunFiles
 
@@ -60,7 +60,7 @@ def _curves(found: Mapping[str, Any]) -> Html:
     traces = []
     for place, layer in enumerate(found["layers"]):
         curve = [value if value else None for value in layer["gradient_by_lag"]]  # a logarithm has no zero
-        color = MODEL if place == 0 else RIVALS[(place - 1) % len(RIVALS)]
+        color = MODEL if place == 0 else rival_color(place - 1)
         traces.append({**line(list(range(1, len(curve) + 1)), curve, layer["name"], color), "mode": "lines"})
     layout = {
         "xaxis": {"title": {"text": "steps back from the answer"}},

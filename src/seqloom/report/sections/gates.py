@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqloom.report.charts import INK, RIVALS, Trace, View, chart, label, line
+from seqloom.report.charts import INK, Trace, View, chart, label, line, rival_color
 from seqloom.report.html import Html, note, section, table
 from seqloom.report.numbers import number
 from seqloom.report.run_files import RunFiles
@@ -68,7 +68,7 @@ def _inputs(example: Example, layer: Mapping[str, Any], factor: int) -> list[Tra
         values = given.get("numbers") or given.get("words")
         x = [layer["first"] + (step - (factor - 1) / 2) / factor for step in range(len(values))]
         if "numbers" in given:
-            drawn = line(x, given["numbers"], given["name"], RIVALS[place % len(RIVALS)])
+            drawn = line(x, given["numbers"], given["name"], rival_color(place))
             found.append({**drawn, "mode": "lines", "yaxis": "y2"})
         else:
             found.append(_words(x, given))
