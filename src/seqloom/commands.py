@@ -22,7 +22,7 @@ from seqloom.data.guess import guess_series
 from seqloom.data.ledger import Ledger
 from seqloom.data.settings import DataSettings
 from seqloom.data.tables import locate_table, read_json_lines, read_table
-from seqloom.dataset import Dataset, read_dataset, training_columns
+from seqloom.dataset import Dataset, read_dataset
 from seqloom.doctor.at_work import at_work
 from seqloom.doctor.diseases import Diagnosis, diagnose, merged, to_json
 from seqloom.doctor.examine import admit, examine, trace_some
@@ -32,7 +32,7 @@ from seqloom.errors import DataError, UsageError
 from seqloom.evaluate import Evaluation, evaluate, leak_found
 from seqloom.explain import cell as cells
 from seqloom.explain.model import explain_model
-from seqloom.fitting import chunk_plan, prepare
+from seqloom.fitting import chunk_plan, learn, prepare
 from seqloom.inputs.text import Text
 from seqloom.leak import require_no_leak
 from seqloom.lookup import find
@@ -151,7 +151,7 @@ def check(console: Console, recipe: Path, data: Path, overrides: list[str], as_j
     try:
         model = SequenceModel(declared)
         dataset = read_dataset(model, data, ledger=ledger)
-        model.fit(*training_columns(model, dataset))
+        learn(model, dataset)
         model.report(dataset.segments, ledger)
     finally:
         _show_ledger(console, ledger, as_json)
@@ -185,7 +185,8 @@ def explain(console: Console, target: Path, data: Path | None, as_json: bool, tr
             chunks = chunk_plan(model, dataset)
         else:
             model.assume()
-            console.print("No --data given: vocabularies are assumed to hold ten words.", highlight=False)
+            assumed = "vocabularies are assumed to hold ten words, and files that the recipe names are not read"
+            console.print(f"No --data given: {assumed}.", highlight=False, soft_wrap=True)
     explanation = explain_model(model, chunks=chunks)
     if as_json:
         console.print_json(json.dumps(explanation.to_json()))

@@ -38,6 +38,7 @@ class Dataset:
         split: which part each step or row belongs to; None where a table is only answered, not learned from.
         ledger: every problem found on the way.
         fingerprint: hash of the table's content.
+        folder: where relative paths in a recipe begin: that of the table, or of a frame the working folder.
     """
 
     segments: Segments
@@ -45,6 +46,7 @@ class Dataset:
     split: SeriesSplit | ExampleSplit | None
     ledger: Ledger
     fingerprint: str
+    folder: Path = Path()
 
 
 def column_uses(model: SequenceModel) -> list[ColumnUse]:
@@ -99,8 +101,17 @@ def read_dataset(
         wanted = {*frame.columns, *(column for input in model.inputs.values() for column in input.columns)}
         uses = [use for use in uses if use.name in wanted or model.horizon]
     if model.recipe.data.time is None:
-        return _examples(model, frame, uses, ledger, learn)
-    return _series(model, frame, uses, ledger, learn, model.horizon if horizon is None else horizon)
+        found = _examples(model, frame, uses, ledger, learn)
+    else:
+        found = _series(model, frame, uses, ledger, learn, model.horizon if horizon is None else horizon)
+    return replace(found, folder=_folder(data))
+
+
+def _folder(data: object) -> Path:
+    """Where relative paths in a recipe begin: at the folder of the data, or of a frame at the working folder."""
+    if not isinstance(data, str | Path):
+        return Path()
+    return Path(data) if Path(data).is_dir() else Path(data).parent
 
 
 def _frame(model: SequenceModel, data: object, ledger: Ledger) -> pl.DataFrame:

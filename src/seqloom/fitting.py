@@ -73,12 +73,18 @@ def prepare(model: SequenceModel, dataset: Dataset, known: JSON | None = None) -
     """
     model.recipe = model.recipe.with_frequency(dataset.segments.frequency)
     if known is None:
-        model.fit(*training_columns(model, dataset))
+        learn(model, dataset)
     else:
         model.restore(known)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.recipe.training.seed)
         model.build()
+
+
+def learn(model: SequenceModel, dataset: Dataset) -> None:
+    """Fit on the training part, and read the files that the recipe names beside the data."""
+    model.fit(*training_columns(model, dataset))
+    model.read_files(dataset.folder)
 
 
 def chunk_plan(model: SequenceModel, dataset: Dataset) -> Plan | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from seqloom.batch import Batch
 from seqloom.cells.cell import Cell
 from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
-from seqloom.errors import RecipeError
+from seqloom.errors import DataError, RecipeError
 from seqloom.inputs.input import Input, Role
 from seqloom.inputs.series import Series
 from seqloom.inputs.text import Text
@@ -52,7 +53,7 @@ class Memory(NamedTuple):
 class SequenceModel(nn.Module):
     """A model as declared by a recipe.
 
-    Life: `fit` or `restore`, then `build`; from there on it is an ordinary module.
+    Life: `fit` and `read_files`, or `restore`, then `build`; from there on it is an ordinary module.
 
     Args:
         recipe: the declaration.
@@ -241,6 +242,26 @@ class SequenceModel(nn.Module):
             input.fit(columns[name])
         for name, output in self.outputs.items():
             output.fit(targets[name])
+
+    def read_files(self, folder: Path) -> None:
+        """Give every fitted input the files that it names; relative paths begin at `folder`, that of the data.
+
+        Raises:
+            DataError: a file is missing or cannot be used; names the line of the recipe.
+        """
+        for name, input in self.inputs.items():
+            for setting, file in input.files.items():
+                where = f"{self.recipe.place('inputs', name, setting)}: inputs.{name}.{setting} is {file!r}"
+                path = folder / file
+                if not path.is_file():
+                    raise DataError(
+                        f"{where}, but there is no file '{path.absolute()}'; relative paths begin at the folder of the "
+                        "data (for a frame: the working folder). Put the file there, or give its whole path"
+                    )
+                try:
+                    input.read_file(setting, path)
+                except DataError as error:
+                    raise DataError(f"{where}: {error}") from None
 
     def report(self, segments: Segments, ledger: Ledger) -> None:
         """Enter what the fitted inputs and outputs leave out of a table."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 import yaml
-from pydantic import Field, SerializeAsAny, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, SerializeAsAny, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from seqloom.cells.cell import Cell
 from seqloom.data.settings import DataSettings
@@ -126,6 +126,27 @@ class TrainingSettings(Settings):
         return memory
 
 
+class Source:
+    """Where each key of a recipe stands: a file name and a line for each path of keys.
+
+    Any two are equal, since recipes that declare the same are, wherever they stand.
+    """
+
+    def __init__(self, name: str, lines: Mapping[tuple[str, ...], int]) -> None:
+        self.name = name
+        self._lines = lines
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source)
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """`recipe.yaml line 7` for the deepest part of the path that the file has."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._lines:
+                return f"{self.name} line {self._lines[path[:end]]}"
+        return self.name
+
+
 class Recipe(Settings):
     """A whole declaration. Names of inputs and outputs are free; they appear in every report."""
 
@@ -135,6 +156,7 @@ class Recipe(Settings):
     core: CoreSettings = Field(default_factory=CoreSettings, description="the recurrent core")
     outputs: dict[str, SerializeAsAny[OutputSettings]] = Field(min_length=1, description="what comes out, by name")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="how it is trained")
+    _source: Source = PrivateAttr(default_factory=lambda: Source("recipe", {}))
 
     @field_validator("inputs", mode="before")
     @classmethod
@@ -145,6 +167,10 @@ class Recipe(Settings):
     @classmethod
     def _outputs(cls, value: Any, info: ValidationInfo) -> Any:
         return _by_kind(value, "outputs", Output, info)
+
+    def place(self, *path: str) -> str:
+        """Where a key stands, such as `recipe.yaml line 7`, for errors that show only with the data."""
+        return self._source.place(path)
 
     def with_frequency(self, frequency: str | None) -> Recipe:
         """With the frequency that was found in the training data, so that new data are read on the same grid."""
@@ -173,6 +199,7 @@ def parse_recipe(
         recipe = Recipe.model_validate(document, context={"trusted": trusted})
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(problem, source) for problem in error.errors())) from None
+    recipe._source = source
     try:
         cell = find("cells", recipe.core.cell, Cell, trusted)
     except RecipeError as error:
@@ -308,21 +335,6 @@ def parse_text(
     for entry in overrides:
         override(document, entry)
     return parse_recipe(document, trusted=trusted, source=source)
-
-
-class Source:
-    """Where each key of a recipe stands: a file name and a line for each path of keys."""
-
-    def __init__(self, name: str, lines: Mapping[tuple[str, ...], int]) -> None:
-        self.name = name
-        self._lines = lines
-
-    def place(self, path: tuple[str, ...]) -> str:
-        """`recipe.yaml line 7` for the deepest part of the path that the file has."""
-        for end in range(len(path), 0, -1):
-            if path[:end] in self._lines:
-                return f"{self.name} line {self._lines[path[:end]]}"
-        return self.name
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import polars as pl
 import pytest
 import torch
 
+from flows import Outcome
 from seqloom.batch import cut, encode
 from seqloom.data.ledger import Ledger
 from seqloom.dataset import coming_places, read_dataset
 from seqloom.errors import DataError, RecipeError, StreamingError
+from seqloom.fitting import prepare
 from seqloom.inputs.text import Text, TextSettings
 from seqloom.model import SequenceModel
-from seqloom.recipe import parse_recipe
+from seqloom.recipe import Recipe, parse_recipe, parse_text
 from seqloom.sequences import Ragged
 from seqloom.stream import Stream
 from seqloom.tokenizer import END, UNKNOWN
@@ -106,7 +109,11 @@ def test_long_texts_are_counted_with_their_rows() -> None:
 def test_vectors_are_where_an_embedding_starts(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("a 1 -2\nb 3 4\n")
-    input = made(np.array(["a b c"], object), vectors=str(path), size=64)
+    input = Text("text", TextSettings(kind="text", vectors="vectors.txt", size=64))
+    input.fit(np.array(["a b c"], object))
+    assert input.files == {"vectors": "vectors.txt"}
+    input.read_file("vectors", path)
+    input.build()
     places = [input.tokenizer.words.index(word) for word in "abc"]
     assert input.features == 2
     torch.testing.assert_close(input.embedding.weight[places[:2]], torch.tensor([[1.0, -2.0], [3.0, 4.0]]))
@@ -115,6 +122,68 @@ def test_vectors_are_where_an_embedding_starts(tmp_path: Path) -> None:
     again.build()
     assert again.embedding.weight.shape == input.embedding.weight.shape, "the file is not needed again"
     assert again.tokenizer.words == input.tokenizer.words
+
+
+RECIPE = """\
+data: {split: {valid: 0, test: 0.1}}
+inputs:
+  text:
+    kind: text
+    vectors: vectors.txt
+outputs: {mood: {kind: category}}
+"""
+
+
+def folders(place: Path) -> tuple[Path, Path]:
+    """A folder with data and word vectors, and another one with other vectors by the same name."""
+    data, elsewhere = place / "data", place / "elsewhere"
+    for folder, numbers in ((data, "1 2"), (elsewhere, "8 9 10")):
+        folder.mkdir()
+        (folder / "vectors.txt").write_text(f"good {numbers}\n")
+    (data / "table.csv").write_text("text,mood\n" + "good,glad\nbad,sad\n" * 10)
+    return data, elsewhere
+
+
+def start_of(recipe: Recipe, data: object) -> list[float]:
+    """What the embedding of one word begins with."""
+    model = SequenceModel(recipe)
+    prepare(model, read_dataset(model, data))
+    text = model.inputs["text"]
+    assert isinstance(text, Text)
+    found: list[float] = text.embedding.weight[text.tokenizer.words.index("good")].tolist()
+    return found
+
+
+def test_vectors_are_looked_for_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, elsewhere = folders(tmp_path)
+    monkeypatch.chdir(elsewhere)
+    recipe = parse_text(RECIPE, "recipe.yaml")
+    for given in (data, data / "table.csv", "../data", "../data/table.csv"):
+        assert start_of(recipe, given) == [1, 2], "not those of the folder that the command is called from"
+    assert start_of(recipe, pl.read_csv(data / "table.csv")) == [8, 9, 10], "a frame is in no folder"
+    whole = parse_text(RECIPE.replace("vectors.txt", str(elsewhere / "vectors.txt")), "recipe.yaml")
+    assert start_of(whole, data) == [8, 9, 10], "a whole path stays"
+
+
+def test_vectors_that_cannot_be_used_are_named_with_line_and_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Outcome]
+) -> None:
+    data, elsewhere = folders(tmp_path)
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "recipe.yaml").write_text(RECIPE)
+    place = data / "vectors.txt"
+    place.write_text("good 1 x\n")
+    found = cli("check", "recipe.yaml", "--data", "../data")
+    assert found.code == 1
+    said = "error: recipe.yaml line 5: inputs.text.vectors is 'vectors.txt'"
+    assert found.err.startswith(f"{said}: '../data/vectors.txt', line 1: could not convert string to float")
+    place.unlink()
+    for command in (["check"], ["train", "-o", "run"], ["explain"]):
+        found = cli(command[0], "recipe.yaml", "--data", data, *command[1:])
+        assert found.code == 1
+        assert found.err.startswith(f"{said}, but there is no file '{place}'; relative paths begin at the folder of")
+    assert not Path("run").exists()
+    assert cli("explain", "recipe.yaml").code == 0, "shapes can be looked at without any file"
 
 
 def test_a_training_part_without_text_is_refused() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,8 +42,8 @@ class InputSettings(Settings):
 class Input(nn.Module, ABC):
     """One declared input: columns of a table to features of a step, or of the whole sequence.
 
-    Life: `fit` on the training part (or `restore` what was fitted), `build` the weights, then `encode`
-    whole columns once and call the module on batches that were cut from them.
+    Life: `fit` on the training part and `read_file` for each of its `files` (or `restore` what was fitted), `build` the
+    weights, then `encode` whole columns once and call the module on batches that were cut from them.
 
     Attributes:
         Settings: what a recipe may say of it.
@@ -83,6 +85,18 @@ class Input(nn.Module, ABC):
     @abstractmethod
     def fit(self, values: Column) -> None:
         """Learn vocabulary or scale from the training part."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The files that its settings name, by setting; a relative path begins at the folder of the data."""
+        return MappingProxyType({})
+
+    def read_file(self, setting: str, path: Path) -> None:
+        """Take what its weights begin with from one of `files`.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
 
     @abstractmethod
     def fitted(self) -> dict[str, Any]:

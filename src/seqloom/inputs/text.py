@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,9 @@ class TextSettings(TokenizerSettings, InputSettings):
     keep: Keep = Field("both", description="which tokens of a longer text: start, end, or both: half from either end")
     size: int = Field(64, ge=1, description="features of a token's embedding; with vectors, theirs")
     vectors: str | None = Field(
-        None, description="file of word vectors to start from, as word2vec or GloVe write them as text"
+        None,
+        description="file of word vectors to start from, as word2vec or GloVe write them as text; a relative path "
+        "begins at the folder of the data",
     )
     unknown_rate: float = Field(
         0.02, ge=0, lt=1, description="share of tokens shown as unknown in training, so that unseen ones are handled"
@@ -74,19 +77,26 @@ class Text(OwnAxis):
         self._vectors: Tensor | None = None
 
     def fit(self, values: Column) -> None:
-        """The vocabulary of the training part, and the vectors of its words where a file has them.
+        """The vocabulary of the training part.
 
         Raises:
-            DataError: the training part has no text, or the file of vectors cannot be used.
+            DataError: the training part has no text.
         """
         texts = [text for text in values.flatten().tolist() if text is not None]
         self.tokenizer = Tokenizer.fit(texts, self.settings, self.settings.max_length, self.settings.keep)
         if len(self.tokenizer) == len(MARKS):
             raise DataError(f"input {self.name!r}: the training part has no text at all; expected some words")
         self.size = self.settings.size
-        if self.settings.vectors is not None:
-            self._vectors = read_word_vectors(Path(self.settings.vectors), self.tokenizer.words)
-            self.size = self._vectors.shape[1]
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The word vectors."""
+        return {} if self.settings.vectors is None else {"vectors": self.settings.vectors}
+
+    def read_file(self, setting: str, path: Path) -> None:
+        """The vectors of the words that the file has; their size becomes that of the embedding."""
+        self._vectors = read_word_vectors(path, self.tokenizer.words)
+        self.size = self._vectors.shape[1]
 
     def fitted(self) -> dict[str, Any]:
         """The tokenizer as its library writes it, and the size of the embedding."""
