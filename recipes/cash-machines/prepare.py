@@ -14,6 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
+from seqloom.saving import atomic_file
+
 
 def prepare(source: Path, out: Path) -> None:
     path, packed = source / "nn5_daily.csv", source / "nn5_daily.csv.gz"
@@ -27,7 +29,8 @@ def prepare(source: Path, out: Path) -> None:
     gaps = int(table.select(machines.is_null().sum()).sum_horizontal()[0])
     cleaned = table.with_columns(pl.when(machines != 0).then(machines))
     out.mkdir(parents=True, exist_ok=True)
-    cleaned.write_csv(out / "cash.csv")
+    with atomic_file(out / "cash.csv") as file:
+        cleaned.write_csv(file)
     print(
         f"{len(cleaned)} days of {table.width - 1} machines written to {out / 'cash.csv'}; "
         f"{gaps} missing, {zeros} zeros"

@@ -14,6 +14,8 @@ import gzip
 import json
 from pathlib import Path
 
+from seqloom.saving import write_bytes_atomic
+
 PARTS = ("train", "valid", "test")
 
 
@@ -36,10 +38,8 @@ def prepare(source: Path, out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, parts in (("words", words), ("characters", characters)):
-        with (out / f"{name}.jsonl").open("w") as file:
-            file.writelines(
-                json.dumps({"id": part, name: items, "split": part}) + "\n" for part, items in parts.items()
-            )
+        lines = [json.dumps({"id": part, name: items, "split": part}) + "\n" for part, items in parts.items()]
+        write_bytes_atomic(out / f"{name}.jsonl", "".join(lines).encode())
         counts = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
         print(f"{counts} {name} written to {out / f'{name}.jsonl'}")
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from seqloom.saving import atomic_file
+
 SUBSETS = {
     "Weekly": (datetime(1970, 1, 5), timedelta(weeks=1)),
     "Hourly": (datetime(2015, 1, 1), timedelta(hours=1)),
@@ -36,19 +38,18 @@ def series(source: Path, name: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def prepare(source: Path, out: Path) -> None:
+    found = {subset: [dict(series(source, f"{subset}-{part}")) for part in ("train", "test")] for subset in SUBSETS}
     out.mkdir(parents=True, exist_ok=True)
     for subset, (start, step) in SUBSETS.items():
-        ahead = dict(series(source, f"{subset}-test"))
+        before, ahead = found[subset]
         target = out / f"{subset.lower()}.csv"
-        count = 0
-        with target.open("w", newline="") as file:
-            table = csv.writer(file)
+        with atomic_file(target) as file, file.open("w", newline="") as lines:
+            table = csv.writer(lines)
             table.writerow(["unique_id", "ds", "y"])
-            for name, values in series(source, f"{subset}-train"):
+            for name, values in before.items():
                 every = values + ahead[name]
                 table.writerows((name, (start + k * step).isoformat(" "), value) for k, value in enumerate(every))
-                count += 1
-        print(f"{count} series written to {target}")
+        print(f"{len(before)} series written to {target}")
 
 
 if __name__ == "__main__":

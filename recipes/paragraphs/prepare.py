@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from seqloom.saving import write_bytes_atomic
+
 ANSWERS = ("answer", "answer_2", "answer_3")
 
 
@@ -48,8 +50,8 @@ def prepare(source: Path, out: Path) -> None:
             raise SystemExit(f"error: there is no {file.name} in {source}")
         found += rows(json.loads(gzip.decompress(file.read_bytes()))["data"], test=name == "valid")
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "paragraphs.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in found]
+    write_bytes_atomic(out / "paragraphs.jsonl", "".join(lines).encode())
     counts = dict(Counter(row["split"] for row in found))
     print(f"{len(found)} questions written to {out / 'paragraphs.jsonl'}: {counts}")
 

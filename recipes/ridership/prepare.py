@@ -13,6 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
+from seqloom.saving import atomic_file
+
 SOURCE = "CTA_-_Ridership_-_Daily_Boarding_Totals.csv"
 
 
@@ -29,7 +31,8 @@ def prepare(source: Path, out: Path) -> None:
         pl.col("rail_boardings").alias("rail"),
     ).sort("ds")
     out.mkdir(parents=True, exist_ok=True)
-    days.write_csv(out / "ridership.csv")
+    with atomic_file(out / "ridership.csv") as file:
+        days.write_csv(file)
     print(f"{len(days)} days written to {out / 'ridership.csv'}; {len(table) - len(distinct)} repeated rows dropped")
 
 

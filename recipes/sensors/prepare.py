@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqloom.saving import write_bytes_atomic
+
 Utterance = tuple[list[list[float]], str]
 
 
@@ -53,7 +55,7 @@ def prepare(source: Path, out: Path) -> None:
                 }
             )
     out.mkdir(parents=True, exist_ok=True)
-    (out / "vowels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_bytes_atomic(out / "vowels.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     print(f"{len(rows)} utterances written to {out / 'vowels.jsonl'}")
 
 

@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqloom.saving import write_bytes_atomic
+
 MOODS = {"1": "positive", "0": "negative"}
 Row = dict[str, str]
 
@@ -55,8 +57,8 @@ def prepare(source: Path, out: Path) -> None:
             f"error: there is no train.tsv and dev.tsv, nor imdb_train.tsv.xz and imdb_test.tsv.xz, in {source}"
         )
     out.mkdir(parents=True, exist_ok=True)
-    with (out / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    write_bytes_atomic(out / f"{name}.jsonl", "".join(lines).encode())
     print(f"{len(rows)} texts written to {out / f'{name}.jsonl'}: {dict(Counter(row['choice'] for row in rows))}")
 
 

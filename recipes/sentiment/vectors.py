@@ -30,6 +30,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
+from seqloom.saving import atomic_file
 from seqloom.tokenizer import WORD
 
 REVIEWS = 20_000
@@ -96,7 +97,7 @@ def learn(reviews: Sequence[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
 
 def write(words: Sequence[str], vectors: npt.NDArray[np.float32], file: Path) -> None:
     """A word and its numbers on each line, as GloVe writes them."""
-    with file.open("w", encoding="utf-8") as lines:
+    with atomic_file(file) as unfinished, unfinished.open("w", encoding="utf-8") as lines:
         lines.writelines(f"{w} {' '.join(f'{x:.4f}' for x in v)}\n" for w, v in zip(words, vectors, strict=True))
 
 

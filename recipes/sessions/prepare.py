@@ -17,6 +17,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqloom.saving import write_bytes_atomic
+
 Session = list[str]
 
 
@@ -48,9 +50,11 @@ def prepare(source: Path, out: Path) -> None:
     first_valid = len(learned) - len(learned) // 50
     parts = ["train"] * first_valid + ["valid"] * (len(learned) - first_valid) + ["test"] * len(tested)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "sessions.jsonl").open("w") as file:
-        for number, (items, part) in enumerate(zip(learned + tested, parts, strict=True), start=1):
-            file.write(json.dumps({"id": f"{part}-{number}", "items": items, "split": part}) + "\n")
+    rows = [
+        json.dumps({"id": f"{part}-{number}", "items": items, "split": part}) + "\n"
+        for number, (items, part) in enumerate(zip(learned + tested, parts, strict=True), start=1)
+    ]
+    write_bytes_atomic(out / "sessions.jsonl", "".join(rows).encode())
     print(f"{len(parts)} sessions written to {out / 'sessions.jsonl'}; the test part asks for {asked} items")
 
 

@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqloom.saving import write_bytes_atomic
+
 Row = dict[str, str]
 
 
@@ -57,7 +59,7 @@ def prepare(source: Path, out: Path) -> None:
                 rows += task_rows(name[1], name[2], file.read().decode())
     rows.sort(key=lambda row: (int(row["task"]), row["split"] == "test"))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "stories.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_bytes_atomic(out / "stories.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     print(f"{len(rows)} questions written to {out / 'stories.jsonl'}: {dict(Counter(row['split'] for row in rows))}")
 
 

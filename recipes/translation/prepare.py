@@ -12,7 +12,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
+
+from seqloom.saving import write_bytes_atomic
 
 PARTS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 
@@ -28,19 +31,20 @@ def lines(source: Path, part: str, language: str) -> list[str]:
     return gzip.decompress(packed.read_bytes()).decode().rstrip("\n").split("\n")
 
 
+def rows(source: Path) -> Iterator[dict[str, str]]:
+    for part in PARTS:
+        german, english = lines(source, part, "de"), lines(source, part, "en")
+        if len(german) != len(english):
+            raise SystemExit(f"error: {part} has {len(german)} German lines and {len(english)} English ones")
+        for number, (de, en) in enumerate(zip(german, english, strict=True), 1):
+            yield {"id": f"{part}-{number}", "de": de, "en": en, "split": part}
+
+
 def prepare(source: Path, out: Path) -> None:
+    pairs = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows(source)]
     out.mkdir(parents=True, exist_ok=True)
-    count = 0
-    with (out / "pairs.jsonl").open("w", encoding="utf-8") as file:
-        for part in PARTS:
-            german, english = lines(source, part, "de"), lines(source, part, "en")
-            if len(german) != len(english):
-                raise SystemExit(f"error: {part} has {len(german)} German lines and {len(english)} English ones")
-            for number, (de, en) in enumerate(zip(german, english, strict=True), 1):
-                row = {"id": f"{part}-{number}", "de": de, "en": en, "split": part}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-    print(f"{count} pairs written to {out / 'pairs.jsonl'}")
+    write_bytes_atomic(out / "pairs.jsonl", "".join(pairs).encode())
+    print(f"{len(pairs)} pairs written to {out / 'pairs.jsonl'}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from seqloom.saving import write_bytes_atomic
+
 History = list[tuple[str, int | None]]  # item and rating
 
 
@@ -69,9 +71,8 @@ def histories(source: Path) -> tuple[str, dict[str, History]]:
 def prepare(source: Path, out: Path) -> None:
     name, found = histories(source)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / name).open("w") as file:
-        for user, history in found.items():
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(user, history))
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for user, seen in found.items() for row in rows(user, seen)]
+    write_bytes_atomic(out / name, "".join(lines).encode())
     print(f"{sum(map(len, found.values()))} events of {len(found)} users written to {out / name}")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,19 +18,14 @@ from seqloom.model import SequenceModel
 from seqloom.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-def prepare(name: str, source: Path, out: Path) -> str:
-    script = RECIPES / name / "prepare.py"
-    done = subprocess.run([sys.executable, script, source, out], capture_output=True, text=True, check=True)
-    return done.stdout
+Script = Callable[[str, Path, Path], str]
 
 
 def rows_of(start: date, days: int) -> list[tuple[date, int]]:
     return [(start + timedelta(days=k), 1000 * (1 + k % 7) + k) for k in range(days)]
 
 
-def test_ridership_drops_repeated_rows_and_sorts(tmp_path: Path) -> None:
+def test_ridership_drops_repeated_rows_and_sorts(prepare: Script, tmp_path: Path) -> None:
     lines = [
         f"{day:%m/%d/%Y},{'U' if day.weekday() == 6 else 'W'},{value},{2 * value},{3 * value}"
         for day, value in rows_of(date(2015, 1, 1), 1900)
@@ -49,7 +45,7 @@ def test_ridership_drops_repeated_rows_and_sorts(tmp_path: Path) -> None:
         assert len(places.segment) == windows
 
 
-def test_cash_machines_blank_zeros_and_count_them(tmp_path: Path) -> None:
+def test_cash_machines_blank_zeros_and_count_them(prepare: Script, tmp_path: Path) -> None:
     lines = [
         f"{day},{'' if k == 5 else value},{0 if k == 9 else value / 7}"
         for k, (day, value) in enumerate(rows_of(date(1996, 3, 18), 791))
@@ -69,7 +65,7 @@ def test_cash_machines_blank_zeros_and_count_them(tmp_path: Path) -> None:
         assert places.origin.min() == 735
 
 
-def test_sensors_keep_the_split_and_set_late_utterances_aside(tmp_path: Path) -> None:
+def test_sensors_keep_the_split_and_set_late_utterances_aside(prepare: Script, tmp_path: Path) -> None:
     def case(speaker: int, steps: int) -> str:
         return ":".join([*(",".join(str(c + t / 10) for t in range(steps)) for c in range(12)), str(speaker)])
 
@@ -86,7 +82,7 @@ def test_sensors_keep_the_split_and_set_late_utterances_aside(tmp_path: Path) ->
     assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 12
 
 
-def test_m4_joins_train_and_test(tmp_path: Path) -> None:
+def test_m4_joins_train_and_test(prepare: Script, tmp_path: Path) -> None:
     for subset, horizon in (("Weekly", 13), ("Hourly", 48)):
         values = [str(100 + k % 24) for k in range(400)]
         letter = subset[0]
@@ -103,7 +99,7 @@ def test_m4_joins_train_and_test(tmp_path: Path) -> None:
         assert (places.origin.tolist(), places.stop.tolist()) == ([400], [400 + horizon])
 
 
-def test_sessions_are_put_together_from_their_beginnings(tmp_path: Path) -> None:
+def test_sessions_are_put_together_from_their_beginnings(prepare: Script, tmp_path: Path) -> None:
     learned = [f"{k} {k + 1} {k + 2}" for k in range(1, 101)]
     tested = ["5 6 7\t8", "5 6\t7", "5\t6", "9\t9", "5\t6"]
     for name, text in (("train_sessions.txt.gz", learned), ("test_prefix_target.tsv.gz", tested)):
@@ -117,7 +113,7 @@ def test_sessions_are_put_together_from_their_beginnings(tmp_path: Path) -> None
         assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 98
 
 
-def test_watch_histories_are_asked_for_their_last_items_alone(tmp_path: Path) -> None:
+def test_watch_histories_are_asked_for_their_last_items_alone(prepare: Script, tmp_path: Path) -> None:
     titles = ["1|Heat (1995)|x", "2|Heat (1995)|x", "3|Café (1999)|x", "4|Lone|x"]
     (tmp_path / "u.item").write_text("\n".join(titles), encoding="latin-1")
     events = ["7\t3\t5\t30", "7\t1\t4\t10", "7\t2\t3\t20", "7\t4\t1\t30", "8\t4\t2\t5", "8\t3\t2\t6"]
@@ -142,7 +138,7 @@ def test_watch_histories_are_asked_for_their_last_items_alone(tmp_path: Path) ->
     assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 2
 
 
-def test_the_treebank_is_one_text_for_each_part(tmp_path: Path) -> None:
+def test_the_treebank_is_one_text_for_each_part(prepare: Script, tmp_path: Path) -> None:
     for part, text in (("train", " a b a \n c \n"), ("valid", " b \n"), ("test", " a c \n")):
         (tmp_path / f"ptb.{part}.txt.gz").write_bytes(gzip.compress(text.encode()))
     said = prepare("language-model", tmp_path, tmp_path / "out")
@@ -157,20 +153,18 @@ def test_the_treebank_is_one_text_for_each_part(tmp_path: Path) -> None:
         assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 1
 
 
-NAMES = ["ridership", "cash-machines", "sensors", "m4", "sessions", "watch-history", "language-model"]
-NAMES += ["sentiment", "stories", "paragraphs"]
+NAMES = [str(path.relative_to(RECIPES)) for name in ("prepare.py", "vectors.py") for path in RECIPES.glob(f"*/{name}")]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_missing_source_is_named(name: str, tmp_path: Path) -> None:
-    script = RECIPES / name / "prepare.py"
-    done = subprocess.run([sys.executable, script, tmp_path, tmp_path / "out"], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: there is no ")
-    assert not list((tmp_path / "out").glob("*.csv"))
+def test_a_missing_source_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [name, str(tmp_path), str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"^error: there is no "):
+        runpy.run_path(str(RECIPES / name), run_name="__main__")
+    assert list(tmp_path.iterdir()) == [], "nothing is left where nothing could be made"
 
 
-def test_translation_pairs_line_by_line(tmp_path: Path) -> None:
+def test_translation_pairs_line_by_line(prepare: Script, tmp_path: Path) -> None:
     for part, count in (("train", 6), ("val", 3), ("test_2016_flickr", 2)):
         for language in ("de", "en"):
             text = "".join(f"{language} {part} {k} .\n" for k in range(count))
@@ -187,9 +181,6 @@ def test_translation_pairs_line_by_line(tmp_path: Path) -> None:
         assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 2
     with (tmp_path / "val.lc.norm.tok.en").open("a") as file:
         file.write("one more\n")
-    script = RECIPES / "translation" / "prepare.py"
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, tmp_path / "two"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert done.stderr == "error: valid has 3 German lines and 4 English ones\n"
+    with pytest.raises(SystemExit, match=r"^error: valid has 3 German lines and 4 English ones$"):
+        runpy.run_path(str(RECIPES / "translation" / "prepare.py"))["prepare"](tmp_path, tmp_path / "two")
+    assert not (tmp_path / "two").exists()

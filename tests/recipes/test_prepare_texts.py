@@ -7,9 +7,8 @@ import io
 import json
 import lzma
 import random
-import subprocess
-import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,14 @@ from seqloom.recipe import load_recipe
 from seqloom.word_vectors import read_word_vectors
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-def prepare(name: str, source: Path, out: Path) -> str:
-    script = RECIPES / name / "prepare.py"
-    done = subprocess.run([sys.executable, script, source, out], capture_output=True, text=True, check=True)
-    return done.stdout
+Script = Callable[[str, Path, Path], str]
 
 
 def rows_in(file: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def test_sentiment_reads_both_sets_and_sets_rows_aside(tmp_path: Path) -> None:
+def test_sentiment_reads_both_sets_and_sets_rows_aside(prepare: Script, tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("".join(f"a film {k} —\t{k % 2}\n" for k in range(40)), encoding="utf-8")
     (tmp_path / "dev.tsv").write_text("so dull\t0\nso good\t1\n")
     assert "'train': 36, 'valid': 4, 'test': 2" in prepare("sentiment", tmp_path, tmp_path / "out")
@@ -45,7 +39,7 @@ def test_sentiment_reads_both_sets_and_sets_rows_aside(tmp_path: Path) -> None:
     assert len(part_places(model, read_dataset(model, tmp_path / "out"), "train").segment) == 40
 
 
-def test_sentiment_of_reviews(tmp_path: Path) -> None:
+def test_sentiment_of_reviews(prepare: Script, tmp_path: Path) -> None:
     for part, count in (("train", 5100), ("test", 4)):
         lines = [f'{part}_{k}\t{k % 2}\t7\tSo "good"<br /><br />{k}' for k in range(count)]
         with lzma.open(tmp_path / f"imdb_{part}.tsv.xz", "wt", encoding="utf-8") as file:
@@ -54,7 +48,7 @@ def test_sentiment_of_reviews(tmp_path: Path) -> None:
     assert rows_in(tmp_path / "out" / "imdb.jsonl")[3]["text"] == 'So "good"  3'
 
 
-def test_word_vectors_come_from_the_texts_of_the_training_part_of_choice(tmp_path: Path) -> None:
+def test_word_vectors_come_from_the_texts_of_the_training_part_of_choice(script: Script, tmp_path: Path) -> None:
     draw = random.Random(0)
     names = [f"name{k}" for k in range(150)]
     texts = []
@@ -66,8 +60,7 @@ def test_word_vectors_come_from_the_texts_of_the_training_part_of_choice(tmp_pat
     lines = ["id\tlabel\trating\ttext", *(f"train_{k}\t1\t7\t{text}" for k, text in enumerate(texts))]
     with lzma.open(tmp_path / "imdb_train.tsv.xz", "wt", encoding="utf-8", preset=0) as file:
         file.write("\n".join(lines) + "\n")
-    script = RECIPES / "sentiment" / "vectors.py"
-    subprocess.run([sys.executable, script, tmp_path, tmp_path / "out"], capture_output=True, check=True)
+    script("sentiment/vectors.py", tmp_path, tmp_path / "out")
     read = [line.split(" ") for line in (tmp_path / "out" / "vectors.txt").read_text(encoding="utf-8").splitlines()]
     vector = {word: np.array(numbers, float) for word, *numbers in read}
     assert {"can't", "ca", "n't"} <= vector.keys(), "a contraction is read as it stands and cut"
@@ -79,7 +72,7 @@ def test_word_vectors_come_from_the_texts_of_the_training_part_of_choice(tmp_pat
     assert not read_word_vectors(tmp_path / "out" / "vectors.txt", words).isnan().any()
 
 
-def test_stories_keep_what_was_said_before_each_question(tmp_path: Path) -> None:
+def test_stories_keep_what_was_said_before_each_question(prepare: Script, tmp_path: Path) -> None:
     story = "1 Ann went in.\n2 Where is Ann? \tin\t1\n3 Bob sat.\n4 Who sat?\tBob,Ann\t3\n"
     with tarfile.open(tmp_path / "babi_en_1k.tar.gz", "w:gz") as archive:
         for part in ("train", "test"):
@@ -96,7 +89,7 @@ def test_stories_keep_what_was_said_before_each_question(tmp_path: Path) -> None
     assert len(part_places(model, read_dataset(model, tmp_path / "out"), "test").segment) == 20
 
 
-def test_paragraphs_keep_articles_in_one_part(tmp_path: Path) -> None:
+def test_paragraphs_keep_articles_in_one_part(prepare: Script, tmp_path: Path) -> None:
     def article(number: int) -> dict[str, Any]:
         answers = [{"text": text, "answer_start": 0} for text in ("in 1990", "1990", "1990")]
         asked = [{"id": f"q{number}", "question": "When?", "answers": answers}]
