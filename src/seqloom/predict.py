@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,21 @@ def answer_frames(model: SequenceModel, segments: Segments, places: Places) -> d
     """Answers at many places as tables for people, by output."""
     values = answer(model, encode(segments, model.inputs, model.outputs), places).values
     return {name: output.frame(values[name], segments, places) for name, output in model.outputs.items()}
+
+
+def answer_rows(
+    model: SequenceModel, output: Output, segments: Segments, places: Places
+) -> tuple[pl.DataFrame, Steps]:
+    """One output's answers to new rows, and the numbers from 0 of rows that have none.
+
+    Rows are told apart by their numbers while they are answered, since several may have one id.
+    """
+    numbered = replace(segments, ids=[str(row) for row in range(len(segments))])
+    values = answer(model, encode(segments, model.inputs, model.outputs), places).values[output.name]
+    frame = output.ahead(values, numbered, places)
+    rows = frame["id"].cast(pl.Int64).to_numpy()
+    names = pl.Series("id", [segments.ids[row] for row in rows], dtype=pl.String)
+    return frame.with_columns(names), np.setdiff1d(places.segment, rows)
 
 
 def _scales(parts: list[Scale], order: Steps) -> Scale:

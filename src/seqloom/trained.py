@@ -22,7 +22,7 @@ from seqloom.fitting import fit_model
 from seqloom.inputs.input import Role
 from seqloom.model import SequenceModel
 from seqloom.outputs.output import Output, Places
-from seqloom.predict import answer_frames
+from seqloom.predict import answer_frames, answer_rows
 from seqloom.recipe import Recipe, load_recipe
 from seqloom.saving import JSON
 from seqloom.training.loop import Standing
@@ -50,22 +50,32 @@ class Trained:
             data: a path, a Polars or a pandas frame with the columns that the inputs read.
             output: which output, where there are several.
             horizon: coming steps, for forecasts; that of the recipe where omitted.
-            ledger: where to enter what was found in the data, such as texts that are too long to be read whole.
+            ledger: where to enter what was found in the data, such as texts that are too long to be read whole, and
+                rows that have no answer.
 
         Raises:
             UsageError: no such output, or a horizon below 1.
             DataError: the data cannot be read, or a known-ahead column has no value for a coming step.
         """
-        name = self._output(output).name
+        asked = self._output(output)
         if horizon is not None and not self.model.horizon:
-            raise UsageError(f"horizon is {horizon}, but output {name!r} is no forecast; leave the horizon out")
+            raise UsageError(f"horizon is {horizon}, but output {asked.name!r} is no forecast; leave the horizon out")
         if horizon is not None and horizon < 1:
             raise UsageError(f"horizon is {horizon}; expected 1 or more")
         dataset = read_dataset(self.model, data, learn=False, horizon=horizon, ledger=ledger)
         self.model.report(dataset.segments, dataset.ledger)
         places = coming_places(self.model, dataset, horizon)
         require_known_ahead(self.model, dataset, places)
-        return self.model.outputs[name].ahead(answer_frames(self.model, dataset.segments, places)[name])
+        if self.model.horizon:
+            return answer_frames(self.model, dataset.segments, places)[asked.name]
+        frame, silent = answer_rows(self.model, asked, dataset.segments, places)
+        if len(silent):
+            message = (
+                f"output {asked.name!r} has no answer to {len(silent)} of {len(dataset.segments)} rows, which ask for "
+                f"nothing, or for nothing that it can answer: {dataset.ledger.at_rows(silent + 1)}."
+            )
+            dataset.ledger.add("warning", "no-answer", message, row=int(silent[0]) + 1, count=len(silent))
+        return frame
 
     def _output(self, name: str | None) -> Output:
         outputs = self.model.outputs

@@ -95,6 +95,28 @@ def test_frames_hold_rank_list_and_truth_and_predictions_what_comes_next() -> No
     assert coming.row(3)[6:] == pytest.approx(found.row(3)[6:])
 
 
+def test_every_row_is_answered_whatever_its_id() -> None:
+    model, _ = built()
+    rows = [("u", ["a", "b"], ""), ("u", [], ""), ("u", ["c"], ""), ("v", ["b"], ""), ("u", ["a", "b", "c"], "")]
+    coming = Trained(model, {}).predict(frame(rows).select("id", "items"))
+    assert coming.select("id", "step").rows() == [("u", 2), ("u", 0), ("u", 1), ("v", 1), ("u", 3)]
+    alone = [Trained(model, {}).predict(frame([row]).select("id", "items"))["p-1"][0] for row in rows]
+    assert coming["p-1"].to_list() == pytest.approx(alone)
+
+
+def test_a_row_that_leaves_no_item_to_be_answered_is_named() -> None:
+    model, _ = built(repeats=False)
+    ledger = Ledger()
+    rows = [("u", ["a"], ""), ("u", ["c", "a", "b"], ""), ("w", ["a", "b"], "")]
+    coming = Trained(model, {}).predict(frame(rows).select("id", "items"), ledger=ledger)
+    assert coming.select("id", "y_hat").rows()[1:] == [("w", "c")], "nor is the answer of an earlier step"
+    (problem,) = ledger.problems
+    assert (problem.severity, problem.code, problem.row, problem.count) == ("warning", "no-answer", 2, 1)
+    assert problem.message == (
+        "output 'next' has no answer to 1 of 3 rows, which ask for nothing, or for nothing that it can answer: row 2."
+    )
+
+
 def test_ranks_and_probabilities_are_those_of_all_scores() -> None:
     model, dataset = built()
     places = part_places(model, dataset, "test")

@@ -149,6 +149,28 @@ def test_predictions_are_of_items_without_a_rating_and_of_the_last_ones() -> Non
     assert found["p-liked"].n_unique() == 3
 
 
+def test_every_row_is_answered_whatever_its_id_or_named() -> None:
+    model, _, _ = built()
+    rows: list[Row] = [
+        ("u", ["a"], [5], ""),
+        ("u", ["a", "b", "c"], [5, 4, 1], ""),
+        ("u", ["a", "b", "c"], [5, None, 1], ""),
+        ("u", [], [], ""),
+        ("u", ["c", "b"], [5, 4], ""),
+    ]
+    ledger = Ledger()
+    coming = Trained(model, {}).predict(frame(rows).select("id", "films", "stars"), ledger=ledger)
+    assert coming.select("id", "step", "item").rows() == [
+        ("u", 0, "a"),
+        ("u", 2, "c"),
+        ("u", 1, "b"),
+        ("u", 2, "c"),
+        ("u", 1, "b"),
+    ]
+    found = {problem.code: problem for problem in ledger.problems}
+    assert (found["no-answer"].row, found["no-answer"].count) == (4, 1)
+
+
 def test_without_the_ratings_it_still_answers() -> None:
     model = SequenceModel(parse_recipe(recipe({"films": {"kind": "items", "size": 4}})))
     prepare(model, read_dataset(model, frame()))

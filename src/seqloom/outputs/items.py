@@ -279,9 +279,10 @@ class Items(NextOutput):
         answer: Array = torch.cat([head, found.items.double(), found.p.double()], dim=1)[0].numpy()
         return answer
 
-    def ahead(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def ahead(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
         """What comes after the last item of each sequence."""
-        return frame.group_by("id", maintain_order=True).last().select(frame.columns)
+        last = np.arange(answers.shape[1]) == (places.origin - places.start - 1)[:, None]
+        return self.frame(np.where(last[..., None], answers, np.nan), segments, places)
 
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
         """Hit, NDCG and MRR at k, AUC, perplexity, calibration of the lists."""

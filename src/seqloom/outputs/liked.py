@@ -207,9 +207,10 @@ class Liked(NextOutput):
         }
         return pl.DataFrame(columns)[order]
 
-    def ahead(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def ahead(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
         """The items without a rating, and the last one of each sequence."""
-        last = (pl.col("id").shift(-1) != pl.col("id")) | (pl.col("step").shift(-1) <= pl.col("step"))
+        frame = self.frame(answers, segments, places)
+        last = pl.col("id").shift(-1) != pl.col("id")
         return frame.filter(pl.col("y").is_null() | last.fill_null(True))
 
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:

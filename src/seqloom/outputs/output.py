@@ -256,9 +256,12 @@ class Output(nn.Module, ABC):
     def frame(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
         """Answers as a table for people, with ids, dates and the truth `y` where it is known."""
 
-    def ahead(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The rows of a frame that answer new data: all of them, unless only what comes next is asked for."""
-        return frame
+    def ahead(self, answers: Array, segments: Segments, places: Places) -> pl.DataFrame:
+        """The part of `frame` that answers new data: all of it, unless only what comes next is asked for.
+
+        No two segments have the same id here, whatever the table calls them.
+        """
+        return self.frame(answers, segments, places)
 
     @abstractmethod
     def score(self, frame: pl.DataFrame, segments: Segments, ends: Steps) -> Result:
