@@ -21,6 +21,7 @@ from seqloom.layers.bridge import Bridge
 from seqloom.layers.conv import Conv, ConvSettings
 from seqloom.layers.decoder import Decoder
 from seqloom.layers.front import Front
+from seqloom.layers.linear import Linear
 from seqloom.layers.pooling import Last, Max, Mean, SideBySide
 from seqloom.layers.recurrent import Recurrent
 from seqloom.layers.torch_like import WithLengths
@@ -74,7 +75,7 @@ def layers_of_the_package() -> set[type[nn.Module]]:
         members = vars(importlib.import_module(module.name)).values()
         own = [m for m in members if inspect.isclass(m) and m.__module__ == module.name]
         found |= {m for m in own if issubclass(m, nn.Module) and not inspect.isabstract(m)}
-    return found - {WithLengths}  # what the three of torch's share
+    return found - {WithLengths, Linear}  # what the three of torch's share, and what knows of no steps
 
 
 def run(layer: nn.Module, batch: Sequences) -> tuple[Tensor, ...]:

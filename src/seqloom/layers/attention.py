@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.errors import UsageError
+from seqloom.layers.linear import Linear
 from seqloom.sequences import Sequences
 
 
@@ -68,8 +69,8 @@ class Additive(Attention):
     def __init__(self, query_size: int, memory_size: int, size: int) -> None:
         super().__init__()
         self.output_size = memory_size
-        self.query = nn.Linear(query_size, size, bias=False)
-        self.key = nn.Linear(memory_size, size)
+        self.query = Linear(query_size, size, bias=False)
+        self.key = Linear(memory_size, size)
         self.score = nn.Linear(size, 1, bias=False)
 
     def remember(self, states: Sequences) -> Memory:
@@ -95,7 +96,7 @@ class Multiplicative(Attention):
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__()
         self.output_size = memory_size
-        self.key = nn.Linear(memory_size, query_size, bias=False)
+        self.key = Linear(memory_size, query_size, bias=False)
 
     def remember(self, states: Sequences) -> Memory:
         """Keys `W k`."""
@@ -131,10 +132,10 @@ class MultiHead(Attention):
             )
         self.output_size = query_size
         self.heads = heads
-        self.query = nn.Linear(query_size, query_size)
-        self.key = nn.Linear(memory_size, query_size)
-        self.value = nn.Linear(memory_size, query_size, bias=False)
-        self.output = nn.Linear(query_size, query_size, bias=False)
+        self.query = Linear(query_size, query_size)
+        self.key = Linear(memory_size, query_size)
+        self.value = Linear(memory_size, query_size, bias=False)
+        self.output = Linear(query_size, query_size, bias=False)
 
     def remember(self, states: Sequences) -> Memory:
         """Keys and values of all heads."""

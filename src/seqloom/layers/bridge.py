@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqloom.layers.linear import Linear
+
 
 class Bridge(nn.Module):
     """A learned map from all layers and directions of a stack that has read to each layer of one that will write.
@@ -25,9 +27,7 @@ class Bridge(nn.Module):
         super().__init__()
         width = sum(part.shape[1] for part in _all_parts(source))
         places = _each_part(target) if width else []
-        self.maps = nn.ModuleDict(
-            {f"{place}-{name}": nn.Linear(width, part.shape[1]) for place, name, part in places}
-        )
+        self.maps = nn.ModuleDict({f"{place}-{name}": Linear(width, part.shape[1]) for place, name, part in places})
 
     def forward(self, final: Any, begin: Any) -> Any:
         """The state to begin with, B rows.

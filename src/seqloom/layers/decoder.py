@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqloom.cells.cell import Cell
 from seqloom.layers.attention import Attention, Memory
 from seqloom.layers.bridge import Bridge
+from seqloom.layers.linear import Linear
 from seqloom.layers.recurrent import Recurrent
 from seqloom.sequences import Sequences
 from seqloom.state import where
@@ -95,8 +96,8 @@ class Decoder(nn.Module):
         self.core = Recurrent(cell, read, hidden_size, num_layers, dropout=dropout, backend=backend, options=options)
         self.bridge = Bridge(source.bare_state(source.initial_state(1)), self.core.initial_state(1))
         self.attention = attention(self.core.output_size, source.output_size)
-        self.combine = nn.Linear(self.core.output_size + self.attention.output_size, size)
-        self.output = None if tied else nn.Linear(size, vocabulary, bias=False)
+        self.combine = Linear(self.core.output_size + self.attention.output_size, size)
+        self.output = None if tied else Linear(size, vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.dropout = nn.Dropout(dropout)
 
@@ -148,5 +149,9 @@ class Decoder(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., size) features of a token to (..., V) of every token that may stand there."""
-        weight = self.embedding.weight if self.output is None else self.output.weight
-        return nn.functional.linear(features, weight, self.bias)
+        return nn.functional.linear(features, self.vectors, self.bias)
+
+    @property
+    def vectors(self) -> Tensor:
+        """(V, size) what features are multiplied with, one for each token that may stand there."""
+        return self.embedding.weight if self.output is None else self.output.weight
