@@ -21,24 +21,38 @@ def questions(n: int, E: int, V: int, dtype: torch.dtype = torch.float64) -> tup
     return (*(part.requires_grad_() for part in made), torch.randint(0, V, (n,)))  # type: ignore[return-value]
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("nearby", [1, 2 * 17 * 8, 1_000_000])
 @pytest.mark.parametrize(("size", "at_once"), [(1, 1), (4 * 17 * 8, 4), (8_000_000, 58_823)])
-def test_any_pieces_give_the_cross_entropy(size: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_pieces_give_the_cross_entropy(
+    size: int, at_once: int, nearby: int, smoothing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(seqloom.layers.softmax, "BYTES_AT_ONCE", size)
+    monkeypatch.setattr(seqloom.layers.softmax, "BYTES_NEARBY", nearby)
     *weights, target = questions(9, 5, 17)
     query, weight, bias = weights
     assert questions_at_once(17, torch.float64) == at_once
-    expected = cross_entropy(query @ weight.t() + bias, target)
-    loss = softmax_loss(query, weight, bias, target)
+    expected = cross_entropy(query @ weight.t() + bias, target, label_smoothing=smoothing)
+    loss = softmax_loss(query, weight, bias, target, label_smoothing=smoothing)
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
     found, wanted = (torch.autograd.grad(3 * value, weights) for value in (loss, expected))
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
     with torch.no_grad():
-        torch.testing.assert_close(softmax_loss(query, weight, bias, target), expected, rtol=0, atol=1e-12)
+        same = softmax_loss(query, weight, bias, target, label_smoothing=smoothing)
+        torch.testing.assert_close(same, expected, rtol=0, atol=1e-12)
 
 
-def test_gradient_against_finite_differences() -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_gradient_against_finite_differences(smoothing: float) -> None:
     *weights, target = questions(3, 2, 5)
-    assert torch.autograd.gradcheck(lambda *w: softmax_loss(*w, target), weights)
+    assert torch.autograd.gradcheck(lambda *w: softmax_loss(*w, target, label_smoothing=smoothing), weights)
+
+
+def test_it_has_no_second_derivative() -> None:
+    *weights, target = questions(3, 2, 5)
+    (gradient,) = torch.autograd.grad(softmax_loss(*weights, target).square(), weights[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_scores_far_apart_stay_finite() -> None:
@@ -70,11 +84,12 @@ def test_what_all_biases_share_changes_nothing(common: float) -> None:
     assert (found - wanted).norm() < 0.02 * wanted.norm()
 
 
-def test_autocast_runs_the_products_in_its_type() -> None:
-    *weights, target = questions(64, 32, 50, torch.float32)
-    exact = softmax_loss(*weights, target)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_autocast_runs_the_products_in_its_type(smoothing: float) -> None:
+    *weights, target = questions(61, 32, 50, torch.float32)
+    exact = softmax_loss(*weights, target, label_smoothing=smoothing)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = softmax_loss(*weights, target)
+        loss = softmax_loss(*weights, target, label_smoothing=smoothing)
     assert loss.dtype == torch.float32
     assert loss.item() != exact.item()
     for low, high in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(exact, weights), strict=True):

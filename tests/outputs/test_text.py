@@ -61,13 +61,14 @@ def test_the_loss_is_that_of_each_token_after_the_right_ones(case: str) -> None:
     _, output, batch, reading = read(case)
     target = batch.targets["reply"]
     raw, total, count = output(reading), 0.0, 0
+    logits = output.decoder.logits(raw)
     for row, codes in enumerate(target.tolist()):
         step, state, start = output.begin(reading)
         known = [code for code in codes if code >= 0]
         last = start
         for u, code in enumerate(known):
             found = output.decoder.logits(output.decoder(Sequences.full(last.unsqueeze(1)), state).features[:, 0])
-            torch.testing.assert_close(found[row], raw[row, u])
+            torch.testing.assert_close(found[row], logits[row, u])
             total -= float(torch.log_softmax(found[row], dim=-1)[code])
             count += 1
             state, last = step(last, state).state, torch.full_like(start, code)
@@ -91,8 +92,9 @@ def test_a_written_text_has_the_models_own_score(case: str) -> None:
             told[row, : len(text.tokens)] = torch.tensor([codes[token] for token in text.tokens])
             assert text.tokens[-1] == "[end]"
             assert text.attention.shape[0] == len(text.tokens)
-        raw = output(built.model.read(batch._replace(targets={"reply": told}))[0])
-        scores = torch.log_softmax(raw, dim=-1).gather(2, told.clamp(min=0).unsqueeze(2)).squeeze(2)
+        features = output(built.model.read(batch._replace(targets={"reply": told}))[0])
+        scores = torch.log_softmax(output.decoder.logits(features), dim=-1)
+        scores = scores.gather(2, told.clamp(min=0).unsqueeze(2)).squeeze(2)
         own = torch.where(told >= 0, scores, 0).sum(dim=1)
         # Search computes in float32, which is what the model is used in.
         np.testing.assert_allclose([text.score for text in written], own.numpy(), rtol=1e-5, atol=1e-5)
@@ -162,7 +164,7 @@ def test_what_is_told_turns_into_the_models_own_words() -> None:
     assert torch.equal(output._mixed(told, begin, progress=0.0), told), "at first all is told"
     own = output._mixed(told, begin, progress=1.0)
     assert torch.equal(own[:, 0], told[:, 0]), "the begin mark stays"
-    expected = output(reading).argmax(dim=-1)
+    expected = output.decoder.logits(output(reading)).argmax(dim=-1)
     assert torch.equal(own[:, 1:], expected[:, :-1])
     half = output._mixed(told, begin, progress=0.5)
     kept = (half == told)[:, 1:][told[:, 1:] != own[:, 1:]].double().mean()
@@ -178,6 +180,15 @@ def test_smoothing_belongs_to_training() -> None:
     raw, target = output(reading), batch.targets["reply"]
     plain = output.eval().loss(raw, target, None)
     assert output.train().loss(raw, target, None) != plain
+
+
+def test_a_batch_without_targets_has_no_loss_and_a_gradient_of_zeros() -> None:
+    _, output, batch, reading = read("text-texts-text")
+    raw = output(reading)
+    loss = output.loss(raw, torch.full_like(batch.targets["reply"], -1), None)
+    assert loss.item() == 0
+    (gradient,) = torch.autograd.grad(loss, raw)
+    assert not gradient.any()
 
 
 def test_frame_and_score_name_each_text() -> None:

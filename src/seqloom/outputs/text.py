@@ -15,8 +15,9 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Column, Segments
 from seqloom.errors import DataError
 from seqloom.layers.attention import Additive, Attention, MultiHead, Multiplicative
-from seqloom.layers.decoder import Decoder, DecoderState
+from seqloom.layers.decoder import Decoded, Decoder, DecoderState
 from seqloom.layers.recurrent import Recurrent
+from seqloom.layers.softmax import softmax_loss
 from seqloom.metrics.result import Result
 from seqloom.metrics.text import Tokens as ScoredTokens
 from seqloom.metrics.text import bleu, score_texts
@@ -30,7 +31,6 @@ from seqloom.outputs.output import (
     Shape,
     Steps,
     Texts,
-    masked_cross_entropy,
 )
 from seqloom.rivals.copy import Copy
 from seqloom.rivals.dictionary import Dictionary
@@ -119,6 +119,9 @@ class Text(Output):
     forcing). Where `teacher_forcing_ratio` is below 1, a first pass writes what the model itself would say at each
     place, and a second one is told some of that in place of the truth (scheduled sampling, Bengio et al., 2015, in
     two passes as Mihaylova & Martins, 2019).
+
+    Raw answers are the decoder's features (B, U, size) of each token when the right ones before it are told; the
+    scores of all tokens are made of them where they are needed, and never kept.
     """
 
     Settings = TextSettings
@@ -216,7 +219,7 @@ class Text(Output):
             ledger.add("note", "untaught-token", message, column=column, row=int(rows[0]), count=len(unknown))
 
     def forward(self, reading: Reading) -> Tensor:
-        """(B, U, V) logits of each token when the right ones before it are told; without targets, of the first one."""
+        """(B, U, size) features of each token when the right ones before it are told; without targets, of the first."""
         begin = self.decoder.begin(reading.states, reading.final)
         target = reading.targets.get(self.name)
         if target is None:
@@ -224,27 +227,37 @@ class Text(Output):
         told = _shifted(target)
         if self.training and self.settings.teacher_forcing_ratio < 1:
             told = self._mixed(told, begin, reading.progress)
-        return self._logits(told, begin)
+        return self._features(told, begin)
 
-    def _logits(self, told: Tensor, begin: DecoderState) -> Tensor:
+    def _features(self, told: Tensor, begin: DecoderState) -> Tensor:
         # No token depends on later ones, so what is told behind a text's end reaches nothing that counts.
-        return self.decoder.logits(self.decoder(Sequences.full(told), begin).features)
+        decoded: Decoded = self.decoder(Sequences.full(told), begin)
+        return decoded.features
 
     @torch.no_grad()
     def _mixed(self, told: Tensor, begin: DecoderState, progress: float) -> Tensor:
         """The right tokens, some of them replaced by what the model would have written there."""
         share = 1 - (1 - self.settings.teacher_forcing_ratio) * progress
-        own = _shifted(self._logits(told, begin).argmax(dim=-1))
+        own = _shifted(self._likeliest(self._features(told, begin)))
         return torch.where(torch.rand(told.shape, device=told.device) < share, told, own)
 
     def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
         """Cross-entropy over all tokens of all texts; smoothed in training only."""
-        return masked_cross_entropy(raw, target, self.settings.label_smoothing if self.training else 0.0)
+        known = target >= 0
+        if not known.any():
+            return raw[known].sum()
+        smoothing = self.settings.label_smoothing if self.training else 0.0
+        weight, bias = self.decoder.vectors, self.decoder.bias
+        return softmax_loss(raw[known], weight, bias, target[known], label_smoothing=smoothing)
 
     def answers(self, raw: Tensor, scale: Scale | None) -> Array:
         """(B, U) the likeliest token at each place, when the right ones before it are told."""
-        found: Array = raw.argmax(dim=-1).double().numpy()
+        found: Array = self._likeliest(raw).double().numpy()
         return found
+
+    def _likeliest(self, features: Tensor) -> Tensor:
+        """(B, U) the token with the highest score at each place."""
+        return self.decoder.logits(features).argmax(dim=-1)
 
     def monitor(self, answers: Array, target: Array) -> tuple[str, float]:
         """The share of right tokens, when the right ones before them are told."""
