@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.errors import UsageError
+from seqloom.layers.additive_scores import additive_scores
 from seqloom.layers.linear import Linear
 from seqloom.sequences import Sequences
 
@@ -80,8 +81,8 @@ class Additive(Attention):
 
     def forward(self, query: Tensor, memory: Memory) -> Attended:
         """Look with every query."""
-        mixed = torch.tanh(self.query(query).unsqueeze(2) + memory.keys.unsqueeze(1))
-        weights = masked_softmax(self.score(mixed).squeeze(-1), memory.padding)
+        scores = additive_scores(self.query(query), memory.keys, self.score.weight[0])
+        weights = masked_softmax(scores, memory.padding)
         return Attended(weights @ memory.values, weights)
 
 
