@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+# Bytes of scores that are ranked together. Ranking takes tables of the same size and larger, one after the other; small
+# ones stay in fast memory, while the system takes large ones back each time, and clears the next.
+BYTES_AT_ONCE = 2_000_000
 UNKNOWN = -1  # code of a truth that is no candidate, since training never shows it: it ranks behind all of them
 
 
@@ -33,6 +36,11 @@ class Ranked(NamedTuple):
     log_p: Tensor
     items: Tensor
     p: Tensor
+
+
+def rows_at_once(items: int) -> int:
+    """How many rows of scores of so many items are ranked together."""
+    return max(1, BYTES_AT_ONCE // (4 * items))
 
 
 def rank(scores: Tensor, truth: Tensor, top: int, barred: Tensor | None = None) -> Ranked:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqloom.data.ledger import Ledger
 from seqloom.dataset import part_places, read_dataset
@@ -15,7 +16,7 @@ from seqloom.errors import DataError, RecipeError
 from seqloom.evaluate import evaluate
 from seqloom.fitting import prepare
 from seqloom.model import SequenceModel
-from seqloom.outputs.items import END, NGRAM, NOTHING, _histories
+from seqloom.outputs.items import END, NGRAM, NOTHING, Items, ItemsSettings, Target, _histories
 from seqloom.predict import answer_frames
 from seqloom.recipe import parse_recipe
 from seqloom.trained import Trained, fit
@@ -148,6 +149,49 @@ def test_long_rows_read_in_chunks_are_answered_as_whole_ones(
     numbers = [name for name in whole.columns if whole[name].dtype == pl.Float64]
     assert pieces.drop(numbers).equals(whole.drop(numbers))
     np.testing.assert_allclose(pieces.select(numbers).to_numpy(), whole.select(numbers).to_numpy(), rtol=1e-5)
+
+
+class Sizes(TorchDispatchMode):
+    """Notes the memory of every result with at least so many numbers."""
+
+    def __init__(self, at_least: int) -> None:
+        super().__init__()
+        self.at_least = at_least
+        self.places: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.numel() >= self.at_least:
+            self.places.add(found.untyped_storage().data_ptr())
+        return found
+
+
+@pytest.mark.parametrize("more", [{}, {"repeats": False}, {"negatives": 5}])
+def test_ranking_a_few_rows_of_one_table_changes_no_bit(
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    V, E, B, T, at_once = 300, 7, 9, 11, 40
+    random = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    output = Items("next", ItemsSettings(kind="items", columns=["items"], top=4, tied=False, **more))
+    output.restore({"words": [str(k) for k in range(V)], "counts": random.integers(1, 9, V).tolist()})
+    output.build(E, E, False)
+    item = torch.from_numpy(random.integers(-1, V, (B, T)))
+    following = torch.cat([item[:, 1:], torch.full((B, 1), END)], dim=1)
+    target = torch.stack([item, following, torch.arange(B * T).reshape(B, T)], dim=-1)
+    raw = torch.randn(B, T, E)
+    monkeypatch.setattr("seqloom.layers.softmax.BYTES_AT_ONCE", 4 * V * at_once)
+    monkeypatch.setattr("seqloom.ranking.BYTES_AT_ONCE", 4 * V * 3)
+    with Sizes(V * 8) as large:
+        found = output.compared(raw, None, target)
+    assert len(large.places - {weight.untyped_storage().data_ptr() for weight in output.parameters()}) == 1
+    rows, steps = Target.of(target).answered().nonzero(as_tuple=True)
+    assert len(rows) == B * T
+    with torch.no_grad():
+        for row, step in zip(torch.split(rows, at_once), torch.split(steps, at_once), strict=True):
+            scores = raw[row, step] @ output.vectors().t() + output.bias
+            whole = output._ranked_rows(Target.of(target), row, step, scores)
+            assert np.array_equal(found[row.numpy(), step.numpy()], whole, equal_nan=True)
 
 
 def test_tied_answers_use_the_embedding_that_reads() -> None:

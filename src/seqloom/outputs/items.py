@@ -21,7 +21,7 @@ from seqloom.layers.softmax import questions_at_once, softmax_loss
 from seqloom.metrics.items import score_items
 from seqloom.metrics.result import Result
 from seqloom.outputs.output import NOTHING, Array, NextOutput, NextSettings, Places, Reading, RivalAnswers, Steps
-from seqloom.ranking import UNKNOWN, Ranked, draw_others, rank, rank_among
+from seqloom.ranking import UNKNOWN, Ranked, draw_others, rank, rank_among, rows_at_once
 from seqloom.rivals.kneser_ney import KneserNey
 from seqloom.rivals.popularity import Popularity
 from seqloom.scaling import Scale
@@ -189,22 +189,27 @@ class Items(NextOutput):
     @torch.no_grad()
     def compared(self, raw: Tensor, scale: Scale | None, target: Tensor) -> Array:
         """(B, T, 4 + 2 * top) where something is asked for."""
-        weight = self.vectors()
+        weight, at_once = self.vectors(), questions_at_once(len(self.vocabulary.words))
+        # Written again by every chunk: asking the system for so much memory takes as long as filling it.
+        table = raw.new_empty(min(at_once, target[..., 0].numel()), len(weight))
 
         def scores(rows: Tensor, steps: Tensor) -> Tensor:
-            return raw[rows, steps] @ weight.t() + self.bias
+            return torch.mm(raw[rows, steps], weight.t(), out=table[: len(rows)]).add_(self.bias)
 
-        return self._ranked(target, scores)
+        return self._ranked(target, scores, at_once)
 
-    def _ranked(self, target: Tensor, scores: Callable[[Tensor, Tensor], Tensor]) -> Array:
-        """Rank what every answered step asks for; `scores` gives (n, V) for n rows and steps."""
+    def _ranked(self, target: Tensor, scores: Callable[[Tensor, Tensor], Tensor], at_once: int) -> Array:
+        """Rank what every answered step asks for; `scores` gives (n, V) for n rows and steps, at most `at_once`."""
         parts = Target.of(target)
         rows, steps = parts.answered().nonzero(as_tuple=True)
         found = np.full((*parts.item.shape, 4 + 2 * self.settings.top), np.nan)
-        size = questions_at_once(len(self.vocabulary.words))
-        for start in range(0, len(rows), size):
-            row, step = rows[start : start + size], steps[start : start + size]
-            found[row.numpy(), step.numpy()] = self._ranked_rows(parts, row, step, scores(row, step))
+        few = rows_at_once(len(self.vocabulary.words))
+        for start in range(0, len(rows), at_once):
+            many = rows[start : start + at_once], steps[start : start + at_once]
+            table = scores(*many)
+            for k in range(0, len(table), few):
+                row, step = (part[k : k + few] for part in many)
+                found[row.numpy(), step.numpy()] = self._ranked_rows(parts, row, step, table[k : k + few])
         return found
 
     def _ranked_rows(self, parts: Target, row: Tensor, step: Tensor, scores: Tensor) -> Array:
@@ -332,7 +337,7 @@ class Items(NextOutput):
                 reach = np.arange(NGRAM - 1 - width, NGRAM - 1)
                 return rival.scores(before[row.numpy()[:, None], step.numpy()[:, None] + reach])
 
-            ranked = self._ranked(target, scores)
+            ranked = self._ranked(target, scores, rows_at_once(count))
             found[rows, : ranked.shape[1]] = ranked
         return found
 
