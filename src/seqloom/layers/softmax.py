@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, pad
 from seqloom.layers.linear import filled_up
 
 BYTES_AT_ONCE = 32_000_000  # of scores; bounds memory
-BYTES_NEARBY = 1_000_000  # of scores that are read and written several times; they stay in a processor's second cache
+BYTES_NEARBY = 2_000_000  # of scores that are read and written several times; they stay in the caches of two cores
 LEAST = 1e-30  # probabilities below are near the end of what float32 can hold
 
 
@@ -110,12 +110,13 @@ def _to_gradient(scores: Tensor, bias: Tensor, target: Tensor, smoothing: float,
     scores[len(target) :] = 0
     # torch's softmax of bfloat16 takes several times as long as a cast and the softmax of float32.
     high = torch.promote_types(scores.dtype, torch.float32)
-    total, nearby = scores.new_zeros((), dtype=high), max(1, BYTES_NEARBY // (scores.shape[1] * high.itemsize))
+    nearby = min(max(1, BYTES_NEARBY // (scores.shape[1] * high.itemsize)), len(target))
+    total, room = scores.new_zeros((), dtype=high), scores.new_empty(2, nearby, scores.shape[1], dtype=high)
     for start in range(0, len(target), nearby):
         y = target[start : start + nearby]
         own, part = (torch.arange(len(y), device=y.device), y), scores[start : start + len(y)]
-        s = part.to(high, copy=True).add_(bias)
-        p = torch.softmax(s, dim=1)
+        s, p = room[:, : len(y)]
+        torch.softmax(s.copy_(part).add_(bias), dim=1, out=p)
         total += (_surprise(s, p, own) + smoothing * s[own]).sum()
         p[own] -= 1 - smoothing
         d_bias += p.sum(0)
@@ -126,6 +127,6 @@ def _to_gradient(scores: Tensor, bias: Tensor, target: Tensor, smoothing: float,
 def _surprise(s: Tensor, p: Tensor, own: tuple[Tensor, Tensor]) -> Tensor:
     """(c,) -ln p[y] of scores (c, V), their softmax p (c, V), and where each row's y stands in them."""
     # So small a probability has lost digits, or all of them; the scores still tell how far apart they are.
-    lost = p[own] < LEAST
-    loss = -p[own].log()
+    chance = p[own]
+    loss, lost = -chance.log(), chance < LEAST
     return torch.where(lost, s.logsumexp(1) - s[own], loss) if lost.any() else loss
