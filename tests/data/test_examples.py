@@ -87,6 +87,29 @@ def test_bad_lists_are_named(rows: dict[str, object], said: str) -> None:
     assert said in ledger.errors[0].message
 
 
+@pytest.mark.parametrize(
+    ("cells", "row", "said", "count"),
+    [
+        ([1.5, None, 2.0], 1, "1.5", 3),
+        (["[1]", "two", "", "[4]"], 2, "'two'", 2),
+        ([None, None], 1, "None", 2),
+    ],
+)
+@pytest.mark.parametrize(
+    "use", [X, ColumnUse("x", "number", "known"), ColumnUse("x", "number", "target", next_asked=True)]
+)
+def test_single_values_in_place_of_lists_are_named(
+    use: ColumnUse, cells: list[object], row: int, said: str, count: int
+) -> None:
+    _, ledger = read({"x": cells}, [use])
+    (problem,) = ledger.errors
+    assert (problem.code, problem.row, problem.count) == ("no-list", row, count)
+    assert problem.message == (
+        f"column 'x', row {row}: {said} is no list; expected a list of steps in every row, [] if the sequence is empty "
+        f"({count} such rows). Where rows are steps, name their dates in data.time."
+    )
+
+
 def test_ids_and_split_columns_are_read_along() -> None:
     rows = {"x": [[1], [2]], "name": ["a", None], "part": ["train", "test"], "who": ["u", "v"]}
     segments, ledger = read(rows, [X], id="name", split={"column": "part", "group": "who"})

@@ -291,3 +291,5 @@ def test_a_table_to_be_answered_must_have_the_items_that_are_read() -> None:
     model, _ = built()
     with pytest.raises(DataError, match="there is no column 'items'"):
         Trained(model, {}).predict(pl.DataFrame({"id": ["x"]}))
+    with pytest.raises(DataError, match="column 'items', row 1: 'a' is no list; expected a list of steps"):
+        Trained(model, {}).predict(pl.DataFrame({"id": ["x"], "items": ["a"]}))

@@ -33,7 +33,9 @@ def read_examples(frame: pl.DataFrame, settings: DataSettings, uses: Sequence[Co
     static: dict[str, Column] = {}
     for use in uses:
         column = frame[use.name]
-        if use.role in ("cell", "written") or not is_nested(column):
+        if (use.role in ("past", "known") or use.next_asked) and not is_nested(column):
+            _report_no_lists(column, ledger)
+        elif use.role in ("cell", "written") or not is_nested(column):
             static[use.name] = _scalar_column(frame, use, settings, ledger)
         elif use.role == "static":
             static[use.name] = _vectors(use, nested_column(column, use.kind, ledger), ledger)
@@ -69,6 +71,18 @@ def _ids(frame: pl.DataFrame, settings: DataSettings, ledger: Ledger) -> list[st
         count = len(absent)
         ledger.add("error", "missing-id", message, column=settings.id, row=absent[0], count=count)
     return [str(row) if name is None else name for row, name in enumerate(names, 1)]
+
+
+def _report_no_lists(column: pl.Series, ledger: Ledger) -> None:
+    """Enter the cells of a column of sequences that are none."""
+    odd = [row for row, cell in enumerate(column, 1) if not is_nested(pl.Series([cell]))]
+    first = odd[0]
+    message = (
+        f"column '{column.name}', {ledger.at(first)}: {column[first - 1]!r} is no list; expected a list of steps in "
+        f"every row, [] if the sequence is empty ({len(odd)} such rows). Where rows are steps, name their dates in "
+        "data.time."
+    )
+    ledger.add("error", "no-list", message, column=column.name, row=first, count=len(odd))
 
 
 def _report_absent(name: str, cells: list[Cell], column: pl.Series, ledger: Ledger) -> None:
