@@ -61,7 +61,8 @@ def test_json_lines_go_in_and_come_out(model: Path, cli: Cli, monkeypatch: pytes
     rows = [json.loads(line) for line in found.out.replace("} {", "}\n{").splitlines()]
     assert [(row["id"], row["y_hat"]) for row in rows if row["id"] != "2"] == [("1", "glad"), ("3", "sad")]
     assert all(abs(row["p-glad"] + row["p-sad"] - 1) < 1e-9 for row in rows)
-    assert "1 empty texts" not in found.out, "what people read goes elsewhere"
+    said = "warning: column 'text' has 1 empty texts: row 2; they are answered with nothing read."
+    assert said in found.err, "what people read goes elsewhere"
 
 
 def test_long_texts_are_counted_when_answered_too(tmp_path: Path, cli: Cli) -> None:
@@ -89,7 +90,8 @@ def test_wrong_usage_is_said(arguments: list[str], message: str, model: Path, cl
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "'standard input' is empty (0 bytes); expected one JSON object on each line"),
+        (b"", "'standard input' is empty (0 bytes); expected "),
+        (b" \n\n", "'standard input' holds only blank space; expected rows of data."),
         (b'{"text": "a"}\n{"text": \n', "'standard input', line 2 is not JSON"),
         (b'{"other": "a"}\n', "there is no column 'text'. The table has: other."),
         (b'{"text": "a\xff"}\n', "'standard input' is not UTF-8: byte 0xff at byte 11, line 1"),
@@ -100,13 +102,17 @@ def test_wrong_usage_is_said(arguments: list[str], message: str, model: Path, cl
     ],
 )
 def test_what_is_no_text_is_named_with_its_place(
-    data: bytes, message: str, model: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    data: bytes, message: str, model: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe(monkeypatch, data)
-    found = cli("predict", model)
-    assert found.code == 1
-    assert message in found.err, found.err
-    assert "Traceback" not in found.err
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(data)
+    for door, name in (([], "standard input"), (["--data", file], str(file))):
+        found = cli("predict", model, *door)
+        assert found.code == 1
+        assert message.replace("standard input", name) in found.err, found.err
+        assert "Traceback" not in found.err
+        assert "stops training" not in found.err, "nothing is trained"
 
 
 def test_whole_surrogate_pairs_and_written_out_escapes_are_text(tmp_path: Path) -> None:

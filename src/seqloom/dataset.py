@@ -14,7 +14,7 @@ from seqloom.data.columns import ColumnUse
 from seqloom.data.examples import read_examples
 from seqloom.data.ledger import Ledger
 from seqloom.data.lines import read_lines
-from seqloom.data.preflight import check_examples, check_series
+from seqloom.data.preflight import check_examples, check_series, check_to_answer
 from seqloom.data.segments import Column, Segments
 from seqloom.data.series import extend, history_ends, missing, read_series
 from seqloom.data.settings import DataSettings, SplitSettings
@@ -95,6 +95,7 @@ def read_dataset(
         PreflightError: it can, and has problems that make answers wrong; all of them are listed.
     """
     ledger = Ledger() if ledger is None else ledger
+    ledger.stopped = "training" if learn else "answering"
     frame = _frame(model, data, ledger)
     uses = column_uses(model)
     if not learn:
@@ -132,7 +133,9 @@ def _examples(model: SequenceModel, frame: pl.DataFrame, uses: list[ColumnUse], 
     segments = read_examples(frame, settings if learn else _to_answer(settings, frame), uses, ledger)
     ledger.raise_if_errors()
     split = split_examples(segments, settings.split) if learn else None
-    if split is not None:
+    if split is None:
+        check_to_answer(segments, uses, ledger)
+    else:
         check_examples(segments, uses, split, ledger)
         ledger.raise_if_errors()
     return Dataset(segments, segments.lengths, split, ledger, fingerprint(segments))

@@ -59,12 +59,14 @@ class Aligned(NamedTuple):
 class Ledger:
     """A growing list of problems; `source` is the file that rows are counted in, where there is one.
 
-    `aligned` are the files whose lines became rows, in the order of the rows, where there is no such single file.
+    `aligned` are the files whose lines became rows, in the order of the rows, where there is no such single file;
+    `stopped` is what errors stop.
     """
 
     def __init__(self, source: Path | None = None) -> None:
         self.source = source
         self.aligned: Sequence[Aligned] = ()
+        self.stopped = "training"
         self.problems: list[Problem] = []
 
     def add(
@@ -134,9 +136,9 @@ class Ledger:
         lines = [f"  {number}. {problem.message}" for number, problem in enumerate(errors[:_SHOWN], 1)]
         if len(errors) > _SHOWN:
             lines.append(f"  ... and {len(errors) - _SHOWN} more")
-        noun = "problem stops" if len(errors) == 1 else "problems stop"
+        said = "1 problem stops" if len(errors) == 1 else f"{len(errors)} problems stop"
         where = f" in '{self.source}'" if self.source else ""
-        raise PreflightError("\n".join([f"{len(errors)} {noun} training{where}:", *lines]))
+        raise PreflightError("\n".join([f"{said} {self.stopped}{where}:", *lines]))
 
     @cached_property
     def _lines(self) -> npt.NDArray[np.int64] | None:

@@ -85,6 +85,13 @@ def check_examples(segments: Segments, uses: Sequence[ColumnUse], split: Example
     _check_repeated_examples(segments, uses, split, ledger)
 
 
+def check_to_answer(segments: Segments, uses: Sequence[ColumnUse], ledger: Ledger) -> None:
+    """Enter what is odd in a table that is only answered: texts without a character."""
+    for use in uses:
+        if use.role == "cell" and use.kind == "text":
+            _check_texts(use.name, _values(segments, use.name)[0], ledger)
+
+
 def _stretches(segments: Segments, targets: Sequence[str], split: SeriesSplit) -> list[_Stretch]:
     ends = segments.offsets[:-1] + history_ends(segments, targets)
     trained = segments.offsets[:-1] + split.valid

@@ -168,7 +168,7 @@ def _checked(data: bytes, file: Path) -> bytes:
         ) from error
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
-        raise DataError(f"'{file}' holds only blank space; expected a header and rows. Write the table again.")
+        raise DataError(f"'{file}' holds only blank space; expected rows of data. Write the table again.")
     # Files of the old Macintosh end their lines with a carriage return alone.
     return data if b"\n" in data else data.replace(b"\r", b"\n")
 
