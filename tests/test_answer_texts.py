@@ -161,7 +161,7 @@ def test_labels_that_nobody_has_learned_are_missed_and_named(
     assert sum(scores["confusion"]["counts"][2]) == 1
 
 
-def test_the_vocabulary_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
+def test_the_vocabulary_of_another_model_is_refused(model: Path, tmp_path: Path, cli: Cli) -> None:
     other = saved(tmp_path / "other.seqloom", FRAME.with_columns(text=pl.lit("of so many more words")))
     tensors, document = read_tensors(model)
     document["fitted"]["inputs"]["text"] = read_tensors(other)[1]["fitted"]["inputs"]["text"]
@@ -172,3 +172,7 @@ def test_the_vocabulary_of_another_model_is_refused(model: Path, tmp_path: Path)
     write_tensors(tmp_path / "broken.seqloom", tensors, document)
     with pytest.raises(ArtefactError, match="the tokenizer cannot be restored"):
         load(tmp_path / "broken.seqloom")
+    for name in ("mixed", "broken"):
+        found = cli("predict", tmp_path / f"{name}.seqloom", "--text", "so good")
+        assert found.code == 1
+        assert found.err.startswith(f"error: {tmp_path / name}.seqloom: ")
