@@ -219,20 +219,28 @@ def test_validation_is_not_disturbed_by_chance(tmp_path: Path) -> None:
 
 
 def test_the_callers_torch_is_left_as_it_was(tmp_path: Path) -> None:
-    """Threads, determinism and random numbers are the recipe's while training, and the caller's afterwards."""
+    """Threads, determinism, memory and random numbers are the recipe's while training, the caller's afterwards."""
     model, material = ready(forecast_recipe(steps=2, threads=2, deterministic=True))
-    seen: list[tuple[int, bool]] = []
+    memory: Any = torch.utils.deterministic
+    seen: list[tuple[int, bool, bool]] = []
+
+    def standing() -> tuple[int, bool, bool]:
+        return (
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            memory.fill_uninitialized_memory,
+        )
 
     class Watch(Watcher):
         def step(self, step: int, loss: float) -> None:
-            seen.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+            seen.append(standing())
 
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
     train(model, material, tmp_path, watcher=Watch())
-    assert seen == [(2, True), (2, True)]
-    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (1, False)
+    assert seen == [(2, True, False), (2, True, False)]
+    assert standing() == (1, False, True)
     assert torch.equal(torch.rand(3), expected)
 
 

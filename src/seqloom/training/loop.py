@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -103,14 +103,19 @@ def train(
 @contextmanager
 def _quarantine(settings: TrainingSettings) -> Iterator[None]:
     """The recipe's determinism and threads, and random numbers of our own; the caller's are put back afterwards."""
+    memory: Any = torch.utils.deterministic
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    fill = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(settings.deterministic)
+    # Otherwise torch first writes NaN into all new memory, which takes a tenth of a step; nothing is read unwritten.
+    memory.fill_uninitialized_memory = False
     torch.set_num_threads(settings.threads or threads)
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic)
+        memory.fill_uninitialized_memory = fill
         torch.set_num_threads(threads)
 
 
