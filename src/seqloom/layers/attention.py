@@ -83,7 +83,7 @@ class Additive(Attention):
         """Look with every query."""
         scores = additive_scores(self.query(query), memory.keys, self.score.weight[0])
         weights = masked_softmax(scores, memory.padding)
-        return Attended(weights @ memory.values, weights)
+        return Attended(_weighed(weights, memory.values), weights)
 
 
 class Multiplicative(Attention):
@@ -107,7 +107,7 @@ class Multiplicative(Attention):
     def forward(self, query: Tensor, memory: Memory) -> Attended:
         """Look with every query."""
         weights = masked_softmax(query @ memory.keys.transpose(1, 2), memory.padding)
-        return Attended(weights @ memory.values, weights)
+        return Attended(_weighed(weights, memory.values), weights)
 
 
 class MultiHead(Attention):
@@ -155,6 +155,13 @@ class MultiHead(Attention):
         """(B, T, heads * d) to (B, heads, T, d)."""
         d = values.shape[-1] // self.heads
         return values.reshape(*values.shape[:-1], self.heads, d).transpose(1, 2)
+
+
+def _weighed(weights: Tensor, values: Tensor) -> Tensor:
+    """(B, U, C) what (B, U, S) weights make of (B, S, C) values, in the values' own precision."""
+    # The products are so small that casting the values would take longer.
+    with torch.autocast(values.device.type, enabled=False):
+        return weights.to(values.dtype) @ values
 
 
 def masked_softmax(scores: Tensor, padding: Tensor) -> Tensor:
