@@ -14,7 +14,7 @@ from seqloom.data.ledger import Ledger
 from seqloom.data.segments import Segments
 from seqloom.errors import DataError, RecipeError
 from seqloom.outputs.output import Places, Reading, Texts
-from seqloom.outputs.text import Text, TextSettings, Written, _shifted
+from seqloom.outputs.text import Text, TextSettings, Written, _told
 from seqloom.recipe import parse_recipe
 from seqloom.search import greedy
 from seqloom.sequences import Sequences
@@ -160,13 +160,12 @@ def test_a_row_writes_the_same_alone_and_among_others(case: str) -> None:
 def test_what_is_told_turns_into_the_models_own_words() -> None:
     built, output, _, reading = read("text-texts-both-ways")
     output.settings = output.settings.model_copy(update={"teacher_forcing_ratio": 0.0})
-    told, begin = _shifted(reading.targets["reply"]), output.decoder.begin(reading.states, reading.final)
-    assert torch.equal(output._mixed(told, begin, progress=0.0), told), "at first all is told"
-    own = output._mixed(told, begin, progress=1.0)
+    right, begin = _told(reading.targets["reply"]), output.decoder.begin(reading.states, reading.final)
+    told, own, half = (output._mixed(right, begin, progress).values for progress in (0.0, 1.0, 0.5))
+    assert torch.equal(told, right.values), "at first all is told"
     assert torch.equal(own[:, 0], told[:, 0]), "the begin mark stays"
     expected = output.decoder.logits(output(reading)).argmax(dim=-1)
     assert torch.equal(own[:, 1:], expected[:, :-1])
-    half = output._mixed(told, begin, progress=0.5)
     kept = (half == told)[:, 1:][told[:, 1:] != own[:, 1:]].double().mean()
     assert 0.2 < kept < 0.8
     built.model.train()

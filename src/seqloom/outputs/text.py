@@ -223,23 +223,23 @@ class Text(Output):
         begin = self.decoder.begin(reading.states, reading.final)
         target = reading.targets.get(self.name)
         if target is None:
-            target = begin.memory.padding.new_full((len(reading.origins), 1), -1, dtype=torch.int64)
-        told = _shifted(target)
+            return self._features(Sequences.full(torch.full((len(reading.origins), 1), BEGIN)), begin)
+        told = _told(target)
         if self.training and self.settings.teacher_forcing_ratio < 1:
             told = self._mixed(told, begin, reading.progress)
         return self._features(told, begin)
 
-    def _features(self, told: Tensor, begin: DecoderState) -> Tensor:
-        # No token depends on later ones, so what is told behind a text's end reaches nothing that counts.
-        decoded: Decoded = self.decoder(Sequences.full(told), begin)
+    def _features(self, told: Sequences, begin: DecoderState) -> Tensor:
+        decoded: Decoded = self.decoder(told, begin)
         return decoded.features
 
     @torch.no_grad()
-    def _mixed(self, told: Tensor, begin: DecoderState, progress: float) -> Tensor:
+    def _mixed(self, told: Sequences, begin: DecoderState, progress: float) -> Sequences:
         """The right tokens, some of them replaced by what the model would have written there."""
         share = 1 - (1 - self.settings.teacher_forcing_ratio) * progress
-        own = _shifted(self._likeliest(self._features(told, begin)))
-        return torch.where(torch.rand(told.shape, device=told.device) < share, told, own)
+        own = _told(self._likeliest(self._features(told, begin))).values
+        right = torch.rand(own.shape, device=own.device) < share
+        return told.with_values(torch.where(right, told.values, own))
 
     def loss(self, raw: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
         """Cross-entropy over all tokens of all texts; smoothed in training only."""
@@ -373,7 +373,7 @@ class Text(Output):
         }
 
 
-def _shifted(target: Tensor) -> Tensor:
-    """What is told at each place (B, U): the begin mark, then the token before; an end mark where none is known."""
-    before = target[:, :-1].clamp(min=0).where(target[:, :-1] >= 0, END)
-    return torch.cat([torch.full_like(target[:, :1], BEGIN), before], dim=1)
+def _told(target: Tensor) -> Sequences:
+    """What is told at each place (B, U) of a text: the begin mark, then the token before."""
+    before = target[:, :-1].clamp(min=0)
+    return Sequences(torch.cat([torch.full_like(target[:, :1], BEGIN), before], dim=1), (target >= 0).sum(dim=1))
