@@ -127,6 +127,23 @@ def test_frames_and_paths_are_taken_alike(tmp_path: Path) -> None:
         to_polars(frame.clear(), PLAIN)
 
 
+@pytest.mark.parametrize("cells", [["ok", None, "a\0b"], [["ok"], None, ["x", None, "a\0b"]]])
+def test_a_nul_in_a_frame_or_in_parquet_is_named(cells: list[object], tmp_path: Path) -> None:
+    frame = pl.DataFrame({"n": [1, 2, 3], "a": cells})
+    said = r"column 'a', row 3: a text holds a NUL, which is no character"
+    for data in (frame, frame.to_pandas()):
+        with pytest.raises(DataError, match=f"the frame, {said}"):
+            to_polars(data, PLAIN)
+    frame.write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=f"t.parquet', {said}"):
+        read_table(tmp_path / "t.parquet", PLAIN)
+
+
+def test_half_a_surrogate_pair_in_a_pandas_frame_is_named() -> None:
+    with pytest.raises(DataError, match=r"the pandas frame cannot be read: .* surrogates not allowed"):
+        to_polars(pd.DataFrame({"a": ["ok", "a\ud800"]}), PLAIN)
+
+
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=5)
 
 

@@ -79,6 +79,7 @@ def to_polars(data: object, settings: DataSettings) -> pl.DataFrame:
         raise UsageError(f"data is a {type(data).__name__}; expected a Polars or pandas frame, or a path.")
     if data.height == 0:
         raise DataError(f"the frame has {data.width} columns but no rows; expected at least one row of data.")
+    _refuse_nul(data, "the frame")
     return data
 
 
@@ -129,9 +130,25 @@ def _from_pandas(data: object) -> object:
 
 def _read_parquet(file: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(file)
+        frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"'{file}' is not a readable Parquet file: {error}. Write it again.") from error
+    _refuse_nul(frame, f"'{file}'")
+    return frame
+
+
+def _refuse_nul(frame: pl.DataFrame, place: str) -> None:
+    """Raise where a text holds a NUL, as for tables that are text: what is answered could not be read from a file."""
+    for column in frame:
+        listed = column.dtype == pl.List(pl.String)
+        texts = column.explode() if listed else column
+        if texts.dtype != pl.String or not texts.str.contains("\0", literal=True).any():
+            continue
+        cells = column.list.join("") if listed else column
+        row = int(cells.str.contains("\0", literal=True).fill_null(False).arg_true()[0]) + 1
+        raise DataError(
+            f"{place}, column '{column.name}', row {row}: a text holds a NUL, which is no character. Leave that out."
+        )
 
 
 def _read_text(file: Path, suffix: str) -> pl.DataFrame:
