@@ -58,8 +58,6 @@ INLINE Ints load(const Pair* from) {
 
 INLINE Ints all(Pair pair) { return std::int32_t(pair.bits) - Ints{}; }
 
-INLINE Vec floats(Ints bits) { return (Vec)bits; }
-
 // c + a.earlier * b.earlier + a.later * b.later.
 INLINE Vec fma(Ints a, Ints b, Vec c) {
 #if defined(__AVX512BF16__)

@@ -58,6 +58,8 @@ INLINE void store_some(float* to, Vec value, std::ptrdiff_t count) {
 
 INLINE Vec all(float value) { return value - Vec{}; }
 
+INLINE Vec floats(Ints bits) { return (Vec)bits; }
+
 INLINE Vec fma(Vec a, Vec b, Vec c) {
 #if defined(__AVX512F__)
     return Vec(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
@@ -81,13 +83,43 @@ INLINE Vec reciprocal(Vec x) {
 #endif
 }
 
+// a / b for finite b >= 1, rounded as a division is but for rare last bits.
+INLINE Vec quotient(Vec a, Vec b) {
+#if defined(__AVX512F__)
+    Vec inverse = reciprocal(b), value = a * inverse;
+    return fma(inverse, fma(-b, value, a), value);
+#else
+    return a / b;
+#endif
+}
+
 INLINE Vec smaller(Vec a, Vec b) { return a < b ? a : b; }  // b where a is NaN
 INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
-// e^x to about one unit in the last place; x beyond what float32 holds is cut off, NaN stays NaN.
-INLINE Vec exp(Vec x) {
-    const Vec high = all(88.0f), low = all(-87.0f);
-    x = x > high ? high : (x < low ? low : x);
+// x within low..high; NaN stays NaN.
+INLINE Vec within(Vec x, float low, float high) {
+#if defined(__AVX512F__)
+    const __m512 least = _mm512_maskz_min_ps(0xFFFF, __m512(all(high)), __m512(x));
+    return Vec(_mm512_maskz_max_ps(0xFFFF, __m512(all(low)), least));
+#else
+    return x > all(high) ? all(high) : (x < all(low) ? all(low) : x);
+#endif
+}
+
+// value * 2^n for whole n whose powers are normal numbers.
+INLINE Vec times_power(Vec value, Vec n) {
+#if defined(__AVX512F__)
+    return Vec(_mm512_maskz_scalef_ps(0xFFFF, __m512(value), __m512(n)));
+#else
+    return value * floats((__builtin_convertvector(n, Ints) + 127) << 23);
+#endif
+}
+
+// e^x = 2^n * (1 + rest), n the whole number next to x / ln 2.
+struct Power {
+    Vec n, rest;
+};
+INLINE Power power(Vec x) {
     const Vec shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
     Vec n = fma(x, all(1.44269504088896341f), shift) - shift;
     // ln 2 in two parts, the first short enough for n times it to be exact.
@@ -99,27 +131,25 @@ INLINE Vec exp(Vec x) {
     p = fma(p, r, all(4.1665795894e-2f));
     p = fma(p, r, all(1.6666665459e-1f));
     p = fma(p, r, all(5.0000001201e-1f));
-    Vec value = fma(p, r * r, r) + all(1.0f);
-    Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;
-    Vec scale;
-    std::memcpy(&scale, &power, sizeof scale);
-    return value * scale;
+    return {n, fma(p, r * r, r)};
+}
+
+// e^x to about one unit in the last place; x beyond what float32 holds is cut off, NaN stays NaN.
+INLINE Vec exp(Vec x) {
+    const Power e = power(within(x, -87.0f, 88.0f));
+    return times_power(e.rest + all(1.0f), e.n);
 }
 
 INLINE Vec sigmoid(Vec x) { return reciprocal(all(1.0f) + exp(-x)); }
 
-// Near zero a polynomial keeps the relative error small; elsewhere tanh |x| = 1 - 2 / (e^2|x| + 1).
+// (e^2x - 1) / (e^2x + 1) with the sign of x. As `rest` is not rounded at one, e^2x - 1 is as exact near zero as elsewhere.
 INLINE Vec tanh(Vec x) {
-    Vec size = x < 0.0f ? -x : x;
-    Vec square = x * x;
-    Vec p = all(-5.70498872745e-3f);
-    p = fma(p, square, all(2.06390887954e-2f));
-    p = fma(p, square, all(-5.37397155531e-2f));
-    p = fma(p, square, all(1.33314422036e-1f));
-    p = fma(p, square, all(-3.33332819422e-1f));
-    Vec near = fma(p * square, x, x);
-    Vec far = fma(all(-2.0f), reciprocal(all(1.0f) + exp(size + size)), all(1.0f));
-    return size < 0.625f ? near : (x < 0.0f ? -far : far);
+    const Ints sign = (Ints)x & INT32_MIN;
+    const Vec size = floats((Ints)x ^ sign);
+    const Power e = power(within(size + size, 0.0f, 20.0f));
+    const Vec scale = times_power(all(1.0f), e.n);
+    const Vec less_one = fma(scale, e.rest, scale - all(1.0f));
+    return floats((Ints)quotient(less_one, less_one + all(2.0f)) | sign);
 }
 
 // log(sigmoid(x)) = min(x, 0) - log(1 + e^-|x|).
