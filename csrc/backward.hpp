@@ -325,7 +325,6 @@ struct Backward : Recurrence<Cell> {
                 steps.row[steps.count] = b;
                 steps.step[steps.count] = t;
             }
-        if (g.d_x) seqloom_large_pages(g.d_x, std::size_t(p.B * p.T * p.I) * sizeof(float));
         Number* w_back_ih = w_back + s.back_panels * panel;
         parallel(threads, [&](int rank, int got) {
             pack_back(p.w_hh, p.H, s, Cell::recurrent_gate, share(s.back_panels, rank, got), w_back);

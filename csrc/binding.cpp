@@ -3,11 +3,13 @@
 // Layers come as addresses that the caller has checked (type, shape, strides); the interpreter's lock is released
 // while they run. Streams come as NumPy arrays, since theirs is the call that must cost nothing.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -117,6 +119,22 @@ void backward(int cell, int numbers, int threads, bool reverse, const std::vecto
         status = kernels()->backward(&layer, &gradients);
     }
     check(status);
+}
+
+// A tensor of the kernels' own memory, which goes back to them when the last one that looks at it is gone.
+nb::ndarray<nb::pytorch, float, nb::ndim<1>> empty(std::size_t numbers) {
+    struct Block {
+        void* memory;
+        std::size_t bytes;
+        ~Block() { seqloom_free(memory, bytes); }
+    };
+    const std::size_t bytes = numbers * sizeof(float);
+    std::unique_ptr<Block> block(new Block{seqloom_alloc(bytes), bytes});
+    if (block->memory == nullptr) throw std::bad_alloc();
+    float* first = static_cast<float*>(block->memory);
+    nb::capsule owner(block.get(), [](void* block) noexcept { delete static_cast<Block*>(block); });
+    block.release();
+    return {first, {numbers}, owner};
 }
 
 // sizes: B, T, H, then the strides a_row, a_step. addresses: lengths, a, b, h, output, final_state; gradients:
@@ -237,6 +255,12 @@ NB_MODULE(_native, m) {
     m.def("calls", [] { return calls.load(); }, "How often a kernel has run forward in this process.");
     m.def("poison", [](bool on) { seqloom_poison(on); }, "Fill scratch memory with NaN, for tests.");
     m.def("use_own_pool", [](bool on) { seqloom_use_own_pool(on); }, "Leave torch's threads alone, for tests.");
+    m.def("empty", &empty, "A tensor of so many numbers, in memory that is kept for the next call when it is freed.");
+    m.def("forget", &seqloom_forget, "Give kept memory back to the system.");
+    m.def("memory", [] {
+        const SeqloomMemory memory = seqloom_memory();
+        return std::vector<std::size_t>{memory.used, memory.kept, memory.most};
+    }, "Bytes of large blocks in use, kept, and the most that were in use together.");
     m.def("forward", &forward);
     m.def("backward", &backward);
     m.def("scan", &scan);

@@ -10,7 +10,7 @@ trap 'rm -rf "$build"' EXIT
 "$python" -m pip install --quiet --disable-pip-version-check --target "$build/tools" ziglang==0.17.1
 export PYTHONPATH="$build/tools"
 for target in aarch64-linux-gnu aarch64-macos; do
-    for source in kernels pool; do
+    for source in kernels memory pool; do
         "$python" -m ziglang c++ -target "$target" -std=c++20 -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror \
             -DSEQLOOM_ISA=neon "-DSEQLOOM_SUPPORTED=(1)" -c "csrc/$source.cpp" -o "$build/$source.o"
     done

@@ -13,23 +13,26 @@ INLINE Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
 // Scratch that is freed at the end of the scope.
 struct Scratch {
     static constexpr int MOST = 32;
-    void* held[MOST];
+    struct {
+        void* memory;
+        std::size_t bytes;
+    } held[MOST];
     int count = 0;
     bool failed = false;
 
     template <class Number>
     Number* take(Size numbers) {
-        void* memory = seqloom_alloc(std::size_t(numbers > 0 ? numbers : 1) * sizeof(Number));
-        if (memory == nullptr || count == MOST) {
+        const std::size_t bytes = std::size_t(numbers > 0 ? numbers : 1) * sizeof(Number);
+        void* memory = count < MOST ? seqloom_alloc(bytes) : nullptr;
+        if (memory == nullptr) {
             failed = true;
-            seqloom_free(memory);
             return nullptr;
         }
-        held[count++] = memory;
+        held[count++] = {memory, bytes};
         return static_cast<Number*>(memory);
     }
     ~Scratch() {
-        for (int k = 0; k < count; ++k) seqloom_free(held[k]);
+        for (int k = 0; k < count; ++k) seqloom_free(held[k].memory, held[k].bytes);
     }
 };
 

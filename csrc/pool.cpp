@@ -1,4 +1,4 @@
-// The threads that kernels share, and their memory.
+// The threads that kernels share.
 //
 // Where GNU's OpenMP runtime is in the process already, as it is with torch on Linux, its threads do the work: they
 // wait actively for milliseconds after each of torch's operations and would fight any others for the cores. Elsewhere
@@ -6,7 +6,6 @@
 // follows at once, then sleep. Whoever finds it busy works alone, and so does a forked child, whose parent's threads
 // are not there: results do not depend on the number of threads.
 #include <dlfcn.h>
-#include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -176,9 +175,6 @@ Threads& threads_of_process() {
 }
 
 std::atomic<bool> own_pool{false};
-std::atomic<bool> poisoned{false};
-
-constexpr size_t PAGE = size_t(2) << 20, LARGE = 2 * PAGE;
 
 }  // namespace
 
@@ -208,27 +204,6 @@ void seqloom_wait(SeqloomBarrier* barrier, int threads) {
     }
     for (Patience patience; round.load(std::memory_order_acquire) == own;) patience.wait();
 }
-
-void seqloom_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
-#if defined(MADV_HUGEPAGE)
-    // Touching small pages for the first time costs as much as a product.
-    const uintptr_t first = (reinterpret_cast<uintptr_t>(memory) + PAGE - 1) / PAGE * PAGE;
-    const uintptr_t last = (reinterpret_cast<uintptr_t>(memory) + bytes) / PAGE * PAGE;
-    if (bytes >= LARGE && last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#endif
-}
-
-void* seqloom_alloc(size_t bytes) {
-    const size_t align = bytes >= LARGE ? PAGE : 64;
-    void* memory = std::aligned_alloc(align, (bytes + align - 1) / align * align);
-    if (memory) seqloom_large_pages(memory, bytes);
-    if (memory && poisoned.load(std::memory_order_relaxed)) std::memset(memory, 0xFF, bytes);
-    return memory;
-}
-
-void seqloom_free(void* memory) { std::free(memory); }
-
-void seqloom_poison(int on) { poisoned.store(on != 0); }
 
 int seqloom_tiles_allowed(void) {
 #if defined(__linux__) && defined(__x86_64__)

@@ -409,8 +409,6 @@ struct Recurrence {
         Plan whole = plan(p, s, threads, scratch), alone = plan(p, s, 1, scratch);
         Weights<Number> w(p.I, s, scratch);
         if (scratch.failed) return SEQLOOM_NO_MEMORY;
-        if (p.reserve) seqloom_large_pages(p.reserve, std::size_t(p.B * p.T * s.reserve) * sizeof(float));
-        if (p.output_row == p.T * p.H) seqloom_large_pages(p.output, std::size_t(p.B * p.T * p.H) * sizeof(float));
         const Size rows = alone.most(p.B), each = rows + STEPS_TIMES_ROWS;
         const Size block = p.reserve ? 0 : each * s.reserve;
         const Row** pointers = scratch.take<const Row*>(threads * each);

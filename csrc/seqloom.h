@@ -97,11 +97,16 @@ typedef struct SeqloomKernels {
     int64_t (*read_rounds)(int32_t threads, const float *memory, int64_t count, int64_t rounds);
 } SeqloomKernels;
 
-/* Memory for scratch, 64-byte aligned, filled with NaN where poisoning is on; NULL without memory. */
+/* Memory to write to, 64-byte aligned, filled with NaN where poisoning is on; NULL without memory. Large blocks that are
+ * freed are kept for the next call, see memory.cpp. */
 void *seqloom_alloc(size_t bytes);
-void seqloom_large_pages(void *memory, size_t bytes); /* a hint for memory that is written for the first time */
-void seqloom_free(void *memory);
+void seqloom_free(void *memory, size_t bytes); /* as many as were asked for */
 void seqloom_poison(int on);
+typedef struct SeqloomMemory {
+    size_t used, kept, most; /* bytes of large blocks now in use, kept, and the most that were in use together */
+} SeqloomMemory;
+SeqloomMemory seqloom_memory(void);
+void seqloom_forget(void); /* gives what is kept back to the system */
 
 /* Calls task(context, rank, threads) for each rank; the caller is rank 0. There may be fewer threads than asked for. */
 typedef void (*SeqloomTask)(void *context, int rank, int threads);

@@ -44,7 +44,7 @@ struct Stepper {
 
     static void free(Stepper* stepper) {
         stepper->~Stepper();
-        seqloom_free(stepper);
+        seqloom_free(stepper, sizeof(Stepper));
     }
 
     // x (count, T, I) to output (count, T, H); the state (1 + M, count, H) is changed in place.

@@ -8,6 +8,7 @@ depend, to the bit, on its neighbours in the batch, on padding, on chunks or on 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import cache
@@ -182,6 +183,18 @@ def module() -> ModuleType:
     return found
 
 
+def empty(*shape: int) -> Tensor:
+    """Room in the kernels' own memory, which they keep for the next call when the last tensor on it is gone."""
+    tensor: Tensor = module().empty(math.prod(shape))
+    return tensor.view(shape)
+
+
+def forget() -> None:
+    """Give the memory that is kept back to the system."""
+    if not isinstance(library(), str):
+        module().forget()
+
+
 def dense(tensor: Tensor) -> Tensor:
     """The tensor itself if its last dimension is dense, else a copy."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
@@ -217,7 +230,8 @@ def _recurrence(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor,
     _check(x, lengths, weights, state, numbers)
     x, lengths, state = dense(x), lengths.contiguous(), state.contiguous()
     weights = [weight.contiguous() for weight in weights]
-    output, final, reserve = _empty(x, state, native.reserve(cell, state.shape[-1]) if keep else 0)
+    output, final = empty(*x.shape[:2], state.shape[-1]), state.new_empty(state.shape)
+    reserve = empty(_reserved(x, state, cell) if keep else 0)
     sizes, addresses = _layer(x, lengths, weights, state, [output, final, reserve])
     if not keep:
         addresses[-1] = 0
@@ -228,7 +242,14 @@ def _recurrence(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor,
 @torch.library.register_fake("seqloom::recurrence")  # type: ignore[untyped-decorator]
 def _(x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     *_weights, state, cell, _numbers, _reverse, keep = rest
-    return _empty(x, state, module().reserve(cell, state.shape[-1]) if keep else 0)
+    output, final = x.new_empty(*x.shape[:2], state.shape[-1]), state.new_empty(state.shape)
+    return output, final, x.new_empty(_reserved(x, state, cell) if keep else 0)
+
+
+def _reserved(x: Tensor, state: Tensor, cell: int) -> int:
+    """Numbers that the way back needs."""
+    reserved: int = x.shape[0] * x.shape[1] * module().reserve(cell, state.shape[-1])
+    return reserved
 
 
 def _check(x: Tensor, lengths: Tensor, weights: list[Tensor], state: Tensor, numbers: int) -> None:
@@ -260,13 +281,6 @@ def check_lengths(lengths: Tensor, B: int, T: int) -> None:
         raise ValueError(f"lengths are {lengths.tolist()}; expected {B} numbers, each in 0..{T}")
 
 
-def _empty(x: Tensor, state: Tensor, reserved: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for outputs (B, T, H), the final state, and what the way back needs (B, T, reserved)."""
-    B, T = x.shape[:2]
-    output = x.new_empty(B, T, state.shape[-1])
-    return output, state.new_empty(state.shape), x.new_empty((B, T, reserved) if reserved else (0,))
-
-
 @torch.library.impl("seqloom::recurrence_backward", "CPU")
 def _recurrence_backward(
     d_output: Tensor, d_final: Tensor, x: Tensor, lengths: Tensor, *rest: Any
@@ -275,7 +289,8 @@ def _recurrence_backward(
     d_output, d_final, x, output = dense(d_output), d_final.contiguous(), dense(x), dense(output)
     lengths, state = lengths.contiguous(), state.contiguous()
     weights = [weight.contiguous() for weight in weights]
-    found = _empty_gradients(x, weights, state, need_x)
+    d_x = empty(*(x.shape if need_x else (0,)))
+    found = (d_x, *_empty_gradients(weights, state))
     sizes, addresses = _layer(x, lengths, weights, state, [output, d_final, reserve])
     gradients = [d_output.data_ptr(), d_final.data_ptr(), *(gradient.data_ptr() for gradient in found)]
     if not need_x:
@@ -288,25 +303,29 @@ def _recurrence_backward(
 @torch.library.register_fake("seqloom::recurrence_backward")  # type: ignore[untyped-decorator]
 def _(d_output: Tensor, d_final: Tensor, x: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     *weights, state, _output, _reserve, _cell, _numbers, _reverse, need_x = rest
-    return _empty_gradients(x, weights, state, need_x)
+    return (x.new_empty(x.shape if need_x else (0,)), *_empty_gradients(weights, state))
 
 
-def _empty_gradients(x: Tensor, weights: list[Tensor], state: Tensor, need_x: bool) -> tuple[Tensor, ...]:
-    d_x = x.new_empty(x.shape if need_x else (0,))
-    return (d_x, *(weight.new_empty(weight.shape) for weight in weights), state.new_empty(state.shape))
+def _empty_gradients(weights: list[Tensor], state: Tensor) -> tuple[Tensor, ...]:
+    return (*(weight.new_empty(weight.shape) for weight in weights), state.new_empty(state.shape))
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     *tensors, cell, numbers, reverse, keep = inputs
     ctx.how = (cell, numbers, reverse)
+    ctx.set_materialize_grads(False)  # zeros for the reserve, which has no gradient, would be as large as it is
     if keep:
         ctx.save_for_backward(*tensors, output[0], output[2])
 
 
-def _gradients(ctx: Any, d_output: Tensor, d_final: Tensor, _d_reserve: Tensor) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors
-    need_x = ctx.needs_input_grad[0]
-    d_x, *others = torch.ops.seqloom.recurrence_backward(d_output, d_final, *saved, *ctx.how, need_x)
+def _gradients(ctx: Any, d_output: Tensor | None, d_final: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    *tensors, output, reserve = ctx.saved_tensors
+    state, need_x = tensors[-1], ctx.needs_input_grad[0]
+    d_output = torch.zeros_like(output) if d_output is None else d_output
+    d_final = torch.zeros_like(state) if d_final is None else d_final
+    d_x, *others = torch.ops.seqloom.recurrence_backward(
+        d_output, d_final, *tensors, output, reserve, *ctx.how, need_x
+    )
     *d_weights, d_state = others
     return (d_x if need_x else None, None, *d_weights, d_state, None, None, None, None)
 

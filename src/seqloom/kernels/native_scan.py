@@ -87,7 +87,7 @@ torch.library.define(
 @torch.library.impl("seqloom::scan", "CPU")
 def _scan(a: Tensor, b: Tensor, initial: Tensor, lengths: Tensor, rectified: bool) -> tuple[Tensor, Tensor]:
     _check(a, b, initial, lengths)
-    output, final = torch.empty_like(b, memory_format=torch.contiguous_format), initial.new_empty(initial.shape)
+    output, final = native.empty(*b.shape), initial.new_empty(initial.shape)
     a, b, initial, lengths = native.dense(a), b.contiguous(), initial.contiguous(), lengths.contiguous()
     tensors = (lengths, a, b, initial, output, final)
     _call(rectified, a, b, tensors, ())
@@ -121,7 +121,7 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     d_output, d_final, output = d_output.contiguous(), d_final.contiguous(), output.contiguous()
     a, initial, lengths = native.dense(a), initial.contiguous(), lengths.contiguous()
-    found = _empty_gradients(initial, output)
+    found = native.empty(*output.shape), native.empty(*output.shape), initial.new_empty(initial.shape)
     # b and the final state are not read on the way back.
     _call(rectified, a, output, (lengths, a, output, initial, output, d_final), (d_output, d_final, *found))
     return found
@@ -130,11 +130,6 @@ def _scan_backward(
 @torch.library.register_fake("seqloom::scan_backward")  # type: ignore[untyped-decorator]
 def _(d_output: Tensor, d_final: Tensor, a: Tensor, initial: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     _lengths, output, _rectified = rest
-    return _empty_gradients(initial, output)
-
-
-def _empty_gradients(initial: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for those of a, b and the state before."""
     return output.new_empty(output.shape), output.new_empty(output.shape), initial.new_empty(initial.shape)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from seqloom.errors import Interrupted
+from seqloom.kernels import native
 from seqloom.model import SequenceModel
 from seqloom.recipe import TrainingSettings
 from seqloom.training.checkpoint import load_checkpoint, save_checkpoint
@@ -102,7 +103,10 @@ def train(
 
 @contextmanager
 def _quarantine(settings: TrainingSettings) -> Iterator[None]:
-    """The recipe's determinism and threads, and random numbers of our own; the caller's are put back afterwards."""
+    """The recipe's determinism and threads, and random numbers of our own; the caller's are put back afterwards.
+
+    What the kernels kept of their memory goes back to the system.
+    """
     memory: Any = torch.utils.deterministic
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     fill = memory.fill_uninitialized_memory
@@ -117,6 +121,7 @@ def _quarantine(settings: TrainingSettings) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         memory.fill_uninitialized_memory = fill
         torch.set_num_threads(threads)
+        native.forget()
 
 
 def _train(
