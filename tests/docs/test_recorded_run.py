@@ -74,13 +74,12 @@ def test_the_page_of_dreams_explains_what_was_measured() -> None:
     assert min(train, key=lambda row: row["ratio"])["sizes"]["H"] == 512, "smallest where products are large"
     for ahead, both in zip(forward, train, strict=True):
         assert ahead["sizes"] == both["sizes"]
-        if ahead["goal"]:
-            small = min(ahead["sizes"]["I"], ahead["sizes"]["H"]) < 256
-            assert (ahead["share"] > both["share"]) == small, "nearer to its limit than in training"
+        if ahead["goal"] and ahead["sizes"]["H"] >= 256:
+            assert ahead["share"] < both["share"], "training stands nearer to its limit"
 
-    full = [row["share"] for row in rows("stream", "LSTM step", "nn.LSTM") if row["goal"]]
-    assert full == sorted(full), "the larger the layer, the more of a step is reading its weights"
-    assert 0.45 < full[-1] < 0.5
+    large = [row["share"] for row in rows("stream", "LSTM step", "nn.LSTM") if row["goal"] and row["sizes"]["H"] >= 128]
+    assert len(large) == 2
+    assert min(large) > 0.4, "over two fifths of a step is reading weights"
     distant = most([row for row in rows("stream", "LSTM step", "ONNX Runtime") if row["goal"]], "H")
     assert f"at its full speed ours would be {at_the_limit(distant):.0f} times as fast as theirs" in page
     short = most([row for row in rows("stream", "LSTM step, int8", "ONNX Runtime") if row["goal"]], "H")
