@@ -3,7 +3,8 @@
 // The system clears each page before it hands it out, which takes as long as a good part of the arithmetic. So large
 // blocks that are freed are kept for the next call, which asks for the same ones or, with another batch, for similar
 // ones. When a new block is needed, those that have waited longest go back to the system until all blocks together are
-// no more than were once in use together: a process grows no larger than it was already.
+// no more than were once in use together. So a process grows no larger than it would without, but for what a call leaves
+// of a block that is larger than it asked for, at most half.
 #include <sys/mman.h>
 #include <pthread.h>
 
