@@ -34,6 +34,7 @@ from seqloom.saving import (
     run_directory,
     write_bytes_atomic,
     write_json,
+    write_json_lines,
     write_tensors,
 )
 
@@ -503,3 +504,16 @@ def test_overwrite_empties_a_run_and_nothing_else(tmp_path: Path) -> None:
 def test_a_run_needs_a_name(path: str) -> None:
     with pytest.raises(RunDirectoryError, match="expected a new name for the run: add one"):
         run_directory(Path(path), overwrite=True)
+
+
+def test_a_table_of_json_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows: list[dict[str, Any]] = [{"text": "straße\nzwei", "n": 1}, {"items": ["a"], "rate": 0.1}]
+    write_json_lines(file, rows)
+    assert file.read_bytes() == '{"text": "straße\\nzwei", "n": 1}\n{"items": ["a"], "rate": 0.1}\n'.encode()
+    before = file.read_bytes()
+    for bad in ({"rate": float("nan")}, {"odd": object()}):
+        with pytest.raises((ValueError, TypeError)):
+            write_json_lines(file, [*rows * 5000, bad])
+        assert file.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [file]

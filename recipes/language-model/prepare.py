@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 from pathlib import Path
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 PARTS = ("train", "valid", "test")
 
@@ -38,8 +37,8 @@ def prepare(source: Path, out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, parts in (("words", words), ("characters", characters)):
-        lines = [json.dumps({"id": part, name: items, "split": part}) + "\n" for part, items in parts.items()]
-        write_bytes_atomic(out / f"{name}.jsonl", "".join(lines).encode())
+        rows = ({"id": part, name: items, "split": part} for part, items in parts.items())
+        write_json_lines(out / f"{name}.jsonl", rows)
         counts = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
         print(f"{counts} {name} written to {out / f'{name}.jsonl'}")
 

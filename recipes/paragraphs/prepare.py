@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 ANSWERS = ("answer", "answer_2", "answer_3")
 
@@ -50,8 +50,7 @@ def prepare(source: Path, out: Path) -> None:
             raise SystemExit(f"error: there is no {file.name} in {source}")
         found += rows(json.loads(gzip.decompress(file.read_bytes()))["data"], test=name == "valid")
     out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in found]
-    write_bytes_atomic(out / "paragraphs.jsonl", "".join(lines).encode())
+    write_json_lines(out / "paragraphs.jsonl", found)
     counts = dict(Counter(row["split"] for row in found))
     print(f"{len(found)} questions written to {out / 'paragraphs.jsonl'}: {counts}")
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 Utterance = tuple[list[list[float]], str]
 
@@ -55,7 +54,7 @@ def prepare(source: Path, out: Path) -> None:
                 }
             )
     out.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(out / "vowels.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_json_lines(out / "vowels.jsonl", rows)
     print(f"{len(rows)} utterances written to {out / 'vowels.jsonl'}")
 
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import lzma
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 MOODS = {"1": "positive", "0": "negative"}
 Row = dict[str, str]
@@ -57,8 +56,7 @@ def prepare(source: Path, out: Path) -> None:
             f"error: there is no train.tsv and dev.tsv, nor imdb_train.tsv.xz and imdb_test.tsv.xz, in {source}"
         )
     out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    write_bytes_atomic(out / f"{name}.jsonl", "".join(lines).encode())
+    write_json_lines(out / f"{name}.jsonl", rows)
     print(f"{len(rows)} texts written to {out / f'{name}.jsonl'}: {dict(Counter(row['choice'] for row in rows))}")
 
 

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 Session = list[str]
 
@@ -51,10 +50,10 @@ def prepare(source: Path, out: Path) -> None:
     parts = ["train"] * first_valid + ["valid"] * (len(learned) - first_valid) + ["test"] * len(tested)
     out.mkdir(parents=True, exist_ok=True)
     rows = [
-        json.dumps({"id": f"{part}-{number}", "items": items, "split": part}) + "\n"
+        {"id": f"{part}-{number}", "items": items, "split": part}
         for number, (items, part) in enumerate(zip(learned + tested, parts, strict=True), start=1)
     ]
-    write_bytes_atomic(out / "sessions.jsonl", "".join(rows).encode())
+    write_json_lines(out / "sessions.jsonl", rows)
     print(f"{len(parts)} sessions written to {out / 'sessions.jsonl'}; the test part asks for {asked} items")
 
 

@@ -11,14 +11,13 @@ with `id`, `task` (1 to 20), `story` (all sentences before it), `question`, `ans
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 Row = dict[str, str]
 
@@ -59,7 +58,7 @@ def prepare(source: Path, out: Path) -> None:
                 rows += task_rows(name[1], name[2], file.read().decode())
     rows.sort(key=lambda row: (int(row["task"]), row["split"] == "test"))
     out.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(out / "stories.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_json_lines(out / "stories.jsonl", rows)
     print(f"{len(rows)} questions written to {out / 'stories.jsonl'}: {dict(Counter(row['split'] for row in rows))}")
 
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 PARTS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 
@@ -41,9 +40,9 @@ def rows(source: Path) -> Iterator[dict[str, str]]:
 
 
 def prepare(source: Path, out: Path) -> None:
-    pairs = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows(source)]
+    pairs = list(rows(source))
     out.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(out / "pairs.jsonl", "".join(pairs).encode())
+    write_json_lines(out / "pairs.jsonl", pairs)
     print(f"{len(pairs)} pairs written to {out / 'pairs.jsonl'}")
 
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seqloom.saving import write_bytes_atomic
+from seqloom.saving import write_json_lines
 
 History = list[tuple[str, int | None]]  # item and rating
 
@@ -71,8 +70,7 @@ def histories(source: Path) -> tuple[str, dict[str, History]]:
 def prepare(source: Path, out: Path) -> None:
     name, found = histories(source)
     out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for user, seen in found.items() for row in rows(user, seen)]
-    write_bytes_atomic(out / name, "".join(lines).encode())
+    write_json_lines(out / name, (row for user, seen in found.items() for row in rows(user, seen)))
     print(f"{sum(map(len, found.values()))} events of {len(found)} users written to {out / name}")
 
 

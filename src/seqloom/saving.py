@@ -23,7 +23,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -134,6 +134,12 @@ def write_json(path: Path, document: JSON) -> None:
     with _named(path, SavedFileError):
         text = _spell_json(document, indent=2)
     write_bytes_atomic(path, text.encode("ascii") + b"\n")
+
+
+def write_json_lines(path: Path, rows: Iterable[JSON]) -> None:
+    """Write a table, a JSON object on each line in UTF-8, in one step."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def read_json(path: Path, error: type[SavedFileError] = SavedFileError) -> JSON:
