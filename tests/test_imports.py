@@ -15,7 +15,7 @@ SOURCE = Path(seqloom.__file__).parent
 # From the lowest layer to the highest; rooms in one layer do not know each other. Type-only imports count too.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("settings", "lookup", "sizes"),
+    ("settings", "lookup", "sizes", "casting"),
     ("sequences", "state", "saving", "scaling", "standardise", "vocabulary", "ranking", "tokenizer", "word_vectors"),
     ("data",),
     ("cells",),

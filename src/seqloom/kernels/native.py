@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqloom.casting import casts_to_bfloat16
 from seqloom.cells.cell import Cell, GatedCell
 from seqloom.cells.gru import GRU
 from seqloom.cells.layer_norm_gru import LayerNormGRU
@@ -147,7 +148,7 @@ def extra_weights(cell: GatedCell) -> Tensor:
 
 def computes(values: Tensor) -> bool:
     """Whether values are float32, or what automatic casting made of them."""
-    return values.dtype == torch.float32 or (values.dtype == torch.bfloat16 and _lowered())
+    return values.dtype == torch.float32 or (values.dtype == torch.bfloat16 and casts_to_bfloat16())
 
 
 def casting(cell: Cell, rows: int) -> Numbers:
@@ -157,8 +158,8 @@ def casting(cell: Cell, rows: int) -> Numbers:
     evaluation nothing depends on the number of rows, and whole sequences and single steps agree to the bit.
     """
     if cell.training and rows >= ROWS_FOR_TILES and tiles():
-        return Numbers.BFLOAT16_TILES if _lowered() else Numbers.FLOAT32_TILES
-    return Numbers.BFLOAT16 if _lowered() and bfloat16_pays() else Numbers.FLOAT32
+        return Numbers.BFLOAT16_TILES if casts_to_bfloat16() else Numbers.FLOAT32_TILES
+    return Numbers.BFLOAT16 if casts_to_bfloat16() and bfloat16_pays() else Numbers.FLOAT32
 
 
 def tiles() -> bool:
@@ -169,10 +170,6 @@ def tiles() -> bool:
 def bfloat16_pays() -> bool:
     """Whether products of bfloat16 take less time than those of float32 on this processor."""
     return bool(module().bfloat16_pays())
-
-
-def _lowered() -> bool:
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def module() -> ModuleType:

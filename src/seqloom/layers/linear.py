@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqloom.casting import casts_to_bfloat16
+
 ROWS = 256  # sizes are multiples of it; below it, powers of two
 
 
@@ -20,17 +22,12 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
-        if not compiles():
+        if not casts_to_bfloat16():
             return super().forward(input)
         rows = input.flatten(0, -2)
         filled = super().forward(_FilledUp.apply(rows))  # type: ignore[no-untyped-call]
         output: Tensor = _CutOff.apply(filled, len(rows))  # type: ignore[no-untyped-call]
         return output.reshape(*input.shape[:-1], self.out_features)
-
-
-def compiles() -> bool:
-    """Whether torch compiles a product for its shape here."""
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def filled_up(rows: int) -> int:
