@@ -97,7 +97,7 @@ class Decoder(nn.Module):
         self.bridge = Bridge(source.bare_state(source.initial_state(1)), self.core.initial_state(1))
         self.attention = attention(self.core.output_size, source.output_size)
         self.combine = Linear(self.core.output_size + self.attention.output_size, size)
-        self.output = None if tied else Linear(size, vocabulary, bias=False)
+        self.output = None if tied else nn.Linear(size, vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.dropout = nn.Dropout(dropout)
 
