@@ -130,9 +130,14 @@ def test_frames_name_item_truth_and_probability() -> None:
     assert ((found["p-liked"] >= 0.5) == (found["y_hat"] == "liked")).all()
 
 
+def predicted(model: SequenceModel, rows: list[Row], ledger: Ledger | None = None) -> pl.DataFrame:
+    """What a trained model answers to new rows, of whose part nothing is said."""
+    return Trained(model, {}).predict(frame(rows).select("id", "films", "stars"), ledger=ledger)
+
+
 def test_predictions_are_of_items_without_a_rating_and_of_the_last_ones() -> None:
     model, dataset, _ = built()
-    coming = Trained(model, {}).predict(frame().select("id", "films", "stars"))
+    coming = predicted(model, HISTORIES)
     assert coming.select("id", "step", "item").rows() == [
         ("one", 2, "c"),
         ("two", 1, "c"),
@@ -144,7 +149,7 @@ def test_predictions_are_of_items_without_a_rating_and_of_the_last_ones() -> Non
     told = answer_frames(model, dataset.segments, part_places(model, dataset, "test"))["liked"]
     assert coming["p-liked"][4] == pytest.approx(told["p-liked"][3])
     candidates = [("u", ["a", "b", item], [5, 1, None], "") for item in ("c", "a", "never seen")]
-    found = Trained(model, {}).predict(frame(candidates).select("id", "films", "stars"))
+    found = predicted(model, candidates)
     assert found["item"].to_list() == ["c", "a", "never seen"]
     assert found["p-liked"].n_unique() == 3
 
@@ -159,14 +164,10 @@ def test_every_row_is_answered_whatever_its_id_or_named() -> None:
         ("u", ["c", "b"], [5, 4], ""),
     ]
     ledger = Ledger()
-    coming = Trained(model, {}).predict(frame(rows).select("id", "films", "stars"), ledger=ledger)
-    assert coming.select("id", "step", "item").rows() == [
-        ("u", 0, "a"),
-        ("u", 2, "c"),
-        ("u", 1, "b"),
-        ("u", 2, "c"),
-        ("u", 1, "b"),
-    ]
+    coming = predicted(model, rows, ledger)
+    steps_and_items = [(0, "a"), (2, "c"), (1, "b"), (2, "c"), (1, "b")]  # the third row asks twice, the fourth nothing
+    assert coming.select("step", "item").rows() == steps_and_items
+    assert set(coming["id"]) == {"u"}
     found = {problem.code: problem for problem in ledger.problems}
     assert (found["no-answer"].row, found["no-answer"].count) == (4, 1)
 
@@ -182,7 +183,7 @@ def test_without_the_ratings_it_still_answers() -> None:
 def test_the_rating_that_is_asked_for_is_not_seen() -> None:
     model, _, _ = built()
     histories = [("u", ["a", "b", "c"], [5, 1, stars], "") for stars in (1, 5, None)]
-    found = Trained(model, {}).predict(frame(histories).select("id", "films", "stars")).filter(step=2)
+    found = predicted(model, histories).filter(step=2)
     assert found["p-liked"].n_unique() == 1
     assert found["y"].to_list() == ["not liked", "liked", None]
 
