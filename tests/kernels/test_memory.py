@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import threading
+import time
 
 import pytest
 import torch
@@ -127,6 +130,42 @@ def test_a_forked_child_computes_the_same(cell: LSTM) -> None:
         same = all(torch.equal(*pair) for pair in zip(learn(cell), expected, strict=True))
         os._exit(0 if same and kept() > 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_child_that_is_forked_while_memory_changes_hands_can_have_some(cell: LSTM) -> None:
+    """Blocks of neither layer fit the other, so memory goes to and from the system all the time."""
+    over = threading.Event()
+    layers = [(LSTM(size, size), Sequences.full(torch.zeros(1, 1, size))) for size in (256, 700)]
+
+    def run() -> None:
+        with torch.no_grad():
+            while not over.is_set():
+                for layer, x in layers:
+                    native.run(layer, x, layer.initial_state(1))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        for _ in range(200):  # a few of them while the lock is held
+            child = os.fork()
+            if child == 0:
+                LIBRARY.empty(KEPT)
+                os._exit(0)
+            assert _ended(child), "the child waits for a lock that nobody holds"
+    finally:
+        over.set()
+        thread.join()
+
+
+def _ended(child: int) -> bool:
+    """Whether a process ends by itself within ten seconds."""
+    for _ in range(1000):
+        if os.waitpid(child, os.WNOHANG)[0] == child:
+            return True
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
 
 
 def test_outputs_outlive_the_call_that_made_them(cell: LSTM) -> None:
